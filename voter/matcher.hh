@@ -1,0 +1,54 @@
+// Ties a reply to its request by what the protocol carries: a short key to find candidates within a
+// flow, and an exact check against the request itself. A matcher reads untrusted bytes and answers
+// nothing where they are too short.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "voter/types.hh"
+
+namespace voter {
+
+enum class MatcherKind : std::uint8_t {
+    dns,            // id; then the question, where the reply has one
+    memcached,      // request id of the UDP frame header; a reply may have several datagrams
+    offset_length,  // the bytes at an offset, equal in request and reply
+    fifo,           // one reply per request, one request outstanding per flow
+};
+
+// Where a reply belongs within its flow.
+struct MatchKey {
+    std::uint64_t request = 0;  // short key of the request; two requests of a flow may share it
+    std::uint16_t unit = 0;     // which datagram of the reply this is
+    std::uint16_t units = 1;    // of how many, as the reply says (never trusted beyond units_max)
+};
+constexpr unsigned units_max = 64;
+
+class Matcher {
+  public:
+    Matcher() = default;  // fifo
+    explicit Matcher(MatcherKind kind) : kind_(kind) {}
+    // 1 <= length <= 8
+    static Matcher offset_length(std::uint16_t offset, std::uint8_t length);
+
+    MatcherKind kind() const { return kind_; }
+    bool one_outstanding() const { return kind_ == MatcherKind::fifo; }
+
+    // nullopt: this is no request (too short, or a response bit is set): the caller drops it.
+    std::optional<MatchKey> request_key(Bytes request) const;
+    std::optional<MatchKey> reply_key(Bytes reply) const;
+    // After the keys were equal: is this the reply to that request?
+    bool answers(Bytes request, Bytes reply) const;
+    // After the keys were equal: is this the same request again?
+    bool repeats(Bytes request, Bytes again) const;
+    // What is asked for, as far as the protocol tells. Used to attribute dissent.
+    RequestKind kind_of(Bytes request) const;
+
+  private:
+    MatcherKind kind_ = MatcherKind::fifo;
+    std::uint16_t offset_ = 0;
+    std::uint8_t length_ = 0;
+};
+
+}  // namespace voter

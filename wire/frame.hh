@@ -1,0 +1,75 @@
+// From bytes to headers: Ethernet II, one 802.1Q tag, ARP, IPv4, IPv6, ICMP, ICMPv6, UDP, TCP.
+// Bounds first; a value or a drop reason. Checksums other than IPv4's header are left to
+// wire/checksum.hh, because most packets need them verified only once for several copies.
+//
+// Limit: IPv4 options and IPv6 extension headers other than the fragment header are refused.
+#pragma once
+
+#include <cstdint>
+
+#include "wire/address.hh"
+#include "wire/bytes.hh"
+#include "wire/drop_reason.hh"
+
+namespace wire {
+
+enum class Layer3 : std::uint8_t { other, arp, ipv4, ipv6 };
+enum class Layer4 : std::uint8_t { none, udp, tcp, icmp, icmpv6, other };
+
+constexpr std::uint16_t ether_type_ipv4 = 0x0800;
+constexpr std::uint16_t ether_type_arp = 0x0806;
+constexpr std::uint16_t ether_type_vlan = 0x8100;
+constexpr std::uint16_t ether_type_ipv6 = 0x86dd;
+constexpr std::uint8_t protocol_icmp = 1;
+constexpr std::uint8_t protocol_tcp = 6;
+constexpr std::uint8_t protocol_udp = 17;
+constexpr std::uint8_t protocol_fragment = 44;
+constexpr std::uint8_t protocol_icmpv6 = 58;
+constexpr std::size_t ethernet_header_len = 14;
+constexpr std::size_t vlan_tag_len = 4;
+constexpr std::size_t ipv4_header_len = 20;
+constexpr std::size_t ipv6_header_len = 40;
+constexpr std::size_t udp_header_len = 8;
+constexpr std::size_t tcp_header_len_min = 20;
+constexpr std::size_t icmp_header_len = 8;
+
+// Where the headers are; offsets from the first byte of the frame.
+struct Frame {
+    MacAddress destination;
+    MacAddress source;
+    std::uint16_t vlan = 0;  // the 12-bit id; only when tagged
+    bool tagged = false;
+    Layer3 layer3 = Layer3::other;
+    Layer4 layer4 = Layer4::none;  // none also for fragments: reassemble first
+    bool fragment = false;
+    std::uint8_t protocol = 0;     // of the IP payload (behind a fragment header too)
+    std::uint16_t ether_type = 0;  // behind the tag
+    std::uint16_t l3_offset = 0;
+    std::uint16_t l4_offset = 0;  // IP payload
+    std::uint16_t l4_length = 0;  // as the IP header says; the frame has at least that
+    IpAddress ip_source;          // also ARP: the sender's and target's protocol address
+    IpAddress ip_destination;
+    // UDP and TCP
+    std::uint16_t source_port = 0;
+    std::uint16_t destination_port = 0;
+    // UDP: behind the header; ICMP: behind its 8 bytes; TCP: behind the header
+    std::uint16_t payload_offset = 0;
+    std::uint16_t payload_length = 0;
+    // ICMP and ICMPv6
+    std::uint8_t icmp_type = 0;
+    std::uint8_t icmp_code = 0;
+
+    // First byte behind the IP packet: what is behind it in the frame is padding.
+    std::uint16_t end() const { return static_cast<std::uint16_t>(l4_offset + l4_length); }
+    Bytes payload(Bytes frame) const { return frame.subspan(payload_offset, payload_length); }
+};
+
+// DropReason::none, or why not (then `out` is unspecified). ARP: layer3 is set and the addresses
+// are the protocol addresses; wire/neighbour.hh reads the rest.
+DropReason parse_frame(Bytes frame, Frame& out);
+
+// The packet inside an ICMP error: an IP header and at least 8 bytes of UDP (lengths in the header
+// may exceed what is there). Offsets are relative to `quoted`.
+DropReason parse_quoted(Bytes quoted, Frame& out);
+
+}  // namespace wire

@@ -28,27 +28,6 @@ std::optional<MacAddress> MacAddress::parse(std::string_view text) {
     return mac;
 }
 
-IpAddress IpAddress::v4(std::uint32_t host_order) {
-    IpAddress address;
-    address.octets[10] = 0xff;
-    address.octets[11] = 0xff;
-    for (unsigned i = 0; i < 4; ++i) {
-        address.octets[12 + i] = static_cast<std::uint8_t>(host_order >> (24 - 8 * i));
-    }
-    return address;
-}
-
-bool IpAddress::is_v4() const {
-    static constexpr std::array<std::uint8_t, 12> prefix{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
-    return std::memcmp(octets.data(), prefix.data(), prefix.size()) == 0;
-}
-
-std::uint32_t IpAddress::v4_host_order() const {
-    std::uint32_t value = 0;
-    for (unsigned i = 12; i < 16; ++i) value = (value << 8) | octets[i];
-    return value;
-}
-
 std::string IpAddress::text() const {
     char buffer[INET6_ADDRSTRLEN];
     if (is_v4()) {

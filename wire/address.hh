@@ -25,9 +25,26 @@ struct IpAddress {
     std::array<std::uint8_t, 16> octets{};
     auto operator<=>(const IpAddress&) const = default;
 
-    static IpAddress v4(std::uint32_t host_order);
-    bool is_v4() const;
-    std::uint32_t v4_host_order() const;  // only when is_v4()
+    static IpAddress v4(std::uint32_t host_order) {
+        IpAddress address;
+        const std::uint32_t prefix = 0xffff0000u;  // as bytes: 0 0 ff ff
+        const std::uint32_t raw = __builtin_bswap32(host_order);
+        std::memcpy(address.octets.data() + 8, &prefix, sizeof prefix);
+        std::memcpy(address.octets.data() + 12, &raw, sizeof raw);
+        return address;
+    }
+    bool is_v4() const {
+        std::uint64_t zero;
+        std::uint32_t prefix;
+        std::memcpy(&zero, octets.data(), sizeof zero);
+        std::memcpy(&prefix, octets.data() + 8, sizeof prefix);
+        return zero == 0 && prefix == 0xffff0000u;
+    }
+    std::uint32_t v4_host_order() const {  // only when is_v4()
+        std::uint32_t raw;
+        std::memcpy(&raw, octets.data() + 12, sizeof raw);
+        return __builtin_bswap32(raw);
+    }
     std::string text() const;
     static std::optional<IpAddress> parse(std::string_view text);
 };

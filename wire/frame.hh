@@ -25,10 +25,13 @@ constexpr std::uint8_t protocol_tcp = 6;
 constexpr std::uint8_t protocol_udp = 17;
 constexpr std::uint8_t protocol_fragment = 44;
 constexpr std::uint8_t protocol_icmpv6 = 58;
+constexpr std::size_t frame_len_max = 65535;  // offsets are 16 bits wide
 constexpr std::size_t ethernet_header_len = 14;
 constexpr std::size_t vlan_tag_len = 4;
 constexpr std::size_t ipv4_header_len = 20;
 constexpr std::size_t ipv6_header_len = 40;
+constexpr std::size_t ipv6_fragment_header_len = 8;
+constexpr std::size_t arp_len = 28;
 constexpr std::size_t udp_header_len = 8;
 constexpr std::size_t tcp_header_len_min = 20;
 constexpr std::size_t icmp_header_len = 8;
@@ -52,7 +55,9 @@ struct Frame {
     // UDP and TCP
     std::uint16_t source_port = 0;
     std::uint16_t destination_port = 0;
-    // UDP: behind the header; ICMP: behind its 8 bytes; TCP: behind the header
+    // UDP: behind the header; ICMP: behind its 8 bytes; TCP: behind the header. A UDP length may be
+    // less than the IP payload (RFC 768 does not forbid it, receivers cut): payload_length is what
+    // a receiver sees; the bytes from there to end() nobody votes on, so they must not leave.
     std::uint16_t payload_offset = 0;
     std::uint16_t payload_length = 0;
     // ICMP and ICMPv6
@@ -64,12 +69,21 @@ struct Frame {
     Bytes payload(Bytes frame) const { return frame.subspan(payload_offset, payload_length); }
 };
 
-// DropReason::none, or why not (then `out` is unspecified). ARP: layer3 is set and the addresses
-// are the protocol addresses; wire/neighbour.hh reads the rest.
+// DropReason::none, or why not. What was read before the failure is set, the rest has its default
+// values: so with unknown_ethertype the link header, with unknown_protocol, ip_options and bad_ip_*
+// whatever there was of the addresses too.
+//
+// ARP: layer3 is set and the addresses are the protocol addresses; wire/neighbour.hh reads the
+// rest. Fragments: `fragment`, layer4 none; the fragment's own part of the payload is l4_offset and
+// l4_length (behind the fragment header). An IPv6 fragment that is the whole packet (RFC 6946) is
+// none. The source :: is taken in neighbour solicitations only.
 DropReason parse_frame(Bytes frame, Frame& out);
 
-// The packet inside an ICMP error: an IP header and at least 8 bytes of UDP (lengths in the header
-// may exceed what is there). Offsets are relative to `quoted`.
+// The packet inside an ICMP error: an IP header and at least 8 bytes of what it carries (lengths in
+// the headers may exceed what is there: l4_length and payload_length are cut to it). Offsets are
+// relative to `quoted`. The IPv4 header checksum is not checked (routers change the header), nor
+// the source address. A first fragment has `fragment` and its ports; a later one layer4 none. TCP:
+// ports only.
 DropReason parse_quoted(Bytes quoted, Frame& out);
 
 }  // namespace wire

@@ -1,0 +1,159 @@
+// Checksums: which sum to take, and over what.
+#include "wire/checksum.hh"
+
+#include <cstring>
+
+#include "wire/sum.hh"
+
+namespace wire {
+namespace {
+
+// Below this the wide sum is not worth its indirect call.
+constexpr std::size_t wide_len_min = 64;
+
+// writer: choose_sum(), before main(); reader: everybody. Right before that, too, only slower.
+constinit SumFunction sum_long = sum_plain;
+
+[[gnu::constructor]] void choose_sum() {
+    if (const SumFunction wide = wide_sum()) sum_long = wide;
+}
+
+inline std::uint64_t load_raw64(const void* at) {
+    std::uint64_t raw;
+    std::memcpy(&raw, at, sizeof raw);
+    return raw;
+}
+
+// The sum without its carries lost: 2^64 is 1 modulo 65535.
+inline std::uint64_t add_carrying(std::uint64_t sum, std::uint64_t value) {
+    sum += value;
+    return sum + (sum < value ? 1u : 0u);
+}
+
+// Down to 16 bits; what is not 0 stays not 0.
+inline std::uint16_t fold(std::uint64_t sum) {
+    sum = (sum & 0xffffffffu) + (sum >> 32);
+    sum = (sum & 0xffffffffu) + (sum >> 32);
+    sum = (sum & 0xffffu) + (sum >> 16);
+    sum = (sum & 0xffffu) + (sum >> 16);
+    return static_cast<std::uint16_t>(sum);
+}
+
+// All 16 bytes also of an IPv4 address: the mapped prefix is ten zeros and 0xffff, which is the
+// other zero of one's complement.
+inline std::uint64_t sum_address(const IpAddress& address) {
+    const std::uint64_t low = load_raw64(address.octets.data());
+    const std::uint64_t high = load_raw64(address.octets.data() + 8);
+    return fold(add_carrying(low, high));
+}
+
+struct Coverage {
+    Bytes bytes;
+    std::uint64_t pseudo_header = 0;
+    std::size_t field = 0;  // of the checksum, in `bytes`
+    bool known = false;
+};
+
+// What the checksum of `parsed` is taken over.
+Coverage coverage(Bytes frame, const Frame& parsed) {
+    Coverage cover;
+    std::size_t length = parsed.l4_length;
+    switch (parsed.layer4) {
+        case Layer4::udp:
+            length = udp_header_len + parsed.payload_length;
+            cover.field = 6;
+            break;
+        case Layer4::tcp:
+            cover.field = 16;
+            break;
+        case Layer4::icmp:
+        case Layer4::icmpv6:
+            cover.field = 2;
+            break;
+        case Layer4::none:
+        case Layer4::other:
+            return cover;
+    }
+    cover.bytes = frame.subspan(parsed.l4_offset, length);
+    cover.known = true;
+    if (parsed.layer4 != Layer4::icmp) {
+        cover.pseudo_header =
+            sum_pseudo_header(parsed.ip_source, parsed.ip_destination, parsed.protocol,
+                              static_cast<std::uint32_t>(length));
+    }
+    return cover;
+}
+
+}  // namespace
+
+std::uint64_t sum_plain(Bytes bytes) {
+    const std::byte* at = bytes.data();
+    std::size_t left = bytes.size();
+    std::uint64_t even = 0;
+    std::uint64_t odd = 0;
+    for (; left >= 16; at += 16, left -= 16) {
+        even = add_carrying(even, load_raw64(at));
+        odd = add_carrying(odd, load_raw64(at + 8));
+    }
+    if (left >= 8) {
+        even = add_carrying(even, load_raw64(at));
+        at += 8;
+        left -= 8;
+    }
+    // A single byte at the end is in the low half of a word in memory order: padded with a zero.
+    std::uint64_t last = 0;
+    if ((left & 4) != 0) {
+        std::uint32_t raw;
+        std::memcpy(&raw, at, sizeof raw);
+        last += raw;
+        at += 4;
+    }
+    if ((left & 2) != 0) {
+        std::uint16_t raw;
+        std::memcpy(&raw, at, sizeof raw);
+        last += raw;
+        at += 2;
+    }
+    if ((left & 1) != 0) last += load_u8(at);
+    odd = add_carrying(odd, last);
+    return std::uint64_t{fold(even)} + fold(odd);
+}
+
+std::uint64_t sum_bytes(Bytes bytes) {
+    const std::uint64_t sum = bytes.size() < wide_len_min ? sum_plain(bytes) : sum_long(bytes);
+    return __builtin_bswap16(fold(sum));
+}
+
+std::uint16_t fold_checksum(std::uint64_t sum) { return static_cast<std::uint16_t>(~fold(sum)); }
+
+std::uint64_t sum_pseudo_header(const IpAddress& source, const IpAddress& destination,
+                                std::uint8_t protocol, std::uint32_t length) {
+    const std::uint64_t addresses = sum_address(source) + sum_address(destination);
+    return std::uint64_t{__builtin_bswap16(fold(addresses))} + protocol + length;
+}
+
+bool l4_checksum_right(Bytes frame, const Frame& parsed) {
+    const Coverage cover = coverage(frame, parsed);
+    if (!cover.known) return false;
+    if (parsed.layer4 == Layer4::udp && load_be16(cover.bytes.data() + cover.field) == 0) {
+        return parsed.layer3 == Layer3::ipv4;
+    }
+    return fold_checksum(sum_bytes(cover.bytes) + cover.pseudo_header) == 0;
+}
+
+void write_l4_checksum(MutableBytes frame, const Frame& parsed) {
+    const Coverage cover = coverage(frame, parsed);
+    if (!cover.known) return;
+    std::byte* const field = frame.data() + parsed.l4_offset + cover.field;
+    store_be16(field, 0);
+    std::uint16_t checksum = fold_checksum(sum_bytes(cover.bytes) + cover.pseudo_header);
+    if (parsed.layer4 == Layer4::udp && checksum == 0) checksum = 0xffff;
+    store_be16(field, checksum);
+}
+
+void write_ipv4_header_checksum(std::byte* ipv4_header) {
+    store_be16(ipv4_header + 10, 0);
+    store_be16(ipv4_header + 10, fold_checksum(sum_bytes(Bytes(ipv4_header, ipv4_header_len))));
+}
+
+}  // namespace wire

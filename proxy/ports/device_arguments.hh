@@ -1,0 +1,27 @@
+// From a port as it is configured to the words a DPDK driver wants. Pure.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include <tl/expected.hpp>
+
+#include "config/config.hh"
+
+namespace proxy {
+
+struct DeviceArguments {
+    std::string driver;     // "net_af_packet"; empty for a physical port
+    std::string arguments;  // "iface=qc0,qpairs=1"
+    std::uint16_t queues = 1;
+};
+
+// `queues`: as many as will be asked for. Options are the driver's own where they make sense here;
+// an unknown one is an error that lists the known.
+tl::expected<DeviceArguments, std::string> device_arguments(const config::PortSpec& spec,
+                                                            std::uint16_t queues);
+
+// "af_packet:qc0", for messages.
+std::string port_text(const config::PortSpec& spec);
+
+}  // namespace proxy

@@ -34,9 +34,17 @@ struct PortSpec {
     enum class Kind : std::uint8_t { af_packet, af_xdp, tap, memif, ring, pcap, pci };
     Kind kind = Kind::af_packet;
     std::string what;  // interface, socket, name, file, address
-    std::vector<std::pair<std::string, std::string>> options;  // as written, in order
-    std::string text() const;                                  // as written in the file
+    std::vector<std::pair<std::string, std::string>> options;  // as written, in order; the second
+                                                               // file of pcap is its "out"
+    std::string text() const;  // as written in the file, except that af_packet is "veth:"
+    friend bool operator==(const PortSpec&, const PortSpec&) = default;
 };
+// The way back from text(); the error says what is wrong with it and what would be right.
+struct PortError {
+    std::string what;
+    std::string fix;
+};
+tl::expected<PortSpec, PortError> parse_port(std::string_view text);
 
 // How the namespace host runs a replica.
 struct NetnsReplica {
@@ -121,9 +129,19 @@ struct Config {
     std::vector<Service> services;
 
     const Group* group(std::string_view name) const;
+    std::optional<std::size_t> group_index(std::string_view name) const;
     std::filesystem::path control_socket() const { return state_dir / "control.sock"; }
     std::filesystem::path roster_file() const { return state_dir / "roster.json"; }
 };
+
+// Where a slot's place A (second = false) or B is found. Places of a netns replica are veths that
+// its host makes under a name derived from the appliance, the group's index and the slot, at most
+// 15 characters ("q3fa9c1g0r2a"), so that host and proxy agree without asking each other.
+// nullopt: this replica has no such place.
+std::optional<PortSpec> place_port(const Config& config, std::size_t group, voter::ReplicaId slot,
+                                   bool second);
+std::string place_interface(const Config& config, std::size_t group, voter::ReplicaId slot,
+                            bool second);
 
 // One line a person can act on.
 struct Error {
@@ -135,8 +153,24 @@ struct Error {
     std::string text() const;  // "FILE:LINE: KEY: WHAT; FIX"
 };
 
-// Reads and checks everything; the first error in file order is returned.
-tl::expected<Config, Error> load(const std::filesystem::path& file);
-tl::expected<Config, Error> parse(std::string_view toml, const std::filesystem::path& file);
+// What of the machine a configuration is checked against, beyond the file itself.
+struct Machine {
+    unsigned cpus = 0;   // how many it has; 0: not checked
+    bool files = false;  // check that commands, files to copy and users are there
+    std::filesystem::path run_directory = "/run/quorate";  // parent of the default state_dir
+
+    static Machine here();
+};
+
+// Reads and checks everything; the first error in file order is returned. parse() looks at nothing
+// but the text, unless told about a machine.
+tl::expected<Config, Error> load(const std::filesystem::path& file,
+                                 const Machine& machine = Machine::here());
+tl::expected<Config, Error> parse(std::string_view toml, const std::filesystem::path& file,
+                                  const Machine& machine = {});
+
+constexpr std::size_t groups_max = 16;
+constexpr std::size_t services_max = 64;
+constexpr unsigned workers_max = 16;
 
 }  // namespace config

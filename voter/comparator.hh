@@ -48,7 +48,8 @@ WorkspacePtr make_workspace();
 
 enum class ComparatorKind : std::uint8_t { bytes, dns, mask };
 
-// A range of reply bytes that `mask` leaves out of the vote.
+// A range of reply bytes that `mask` leaves out of the vote. What lies beyond a reply's end is
+// ignored; where ranges overlap, `zero` wins. Replies of different length are different.
 struct MaskRange {
     enum class On : std::uint8_t {
         zero,   // leaves zeroed
@@ -90,9 +91,13 @@ class Comparator {
                                     Workspace& workspace) const;
 
   private:
+    std::span<const MaskRange> ranges() const { return std::span(ranges_).first(ranges_count_); }
+    Digest canonical_digest(Bytes reply, const Digest& of_bytes, DigestKey key,
+                            Workspace& workspace) const;
+
     ComparatorKind kind_ = ComparatorKind::bytes;
     std::uint8_t ranges_count_ = 0;
-    std::array<MaskRange, mask_ranges_max> ranges_{};
+    std::array<MaskRange, mask_ranges_max> ranges_{};  // sorted by offset
 };
 
 }  // namespace voter

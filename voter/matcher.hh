@@ -29,7 +29,7 @@ class Matcher {
   public:
     Matcher() = default;  // fifo
     explicit Matcher(MatcherKind kind) : kind_(kind) {}
-    // 1 <= length <= 8
+    // 1 <= length <= 8 (clamped to that)
     static Matcher offset_length(std::uint16_t offset, std::uint8_t length);
 
     MatcherKind kind() const { return kind_; }
@@ -46,6 +46,8 @@ class Matcher {
     RequestKind kind_of(Bytes request) const;
 
   private:
+    std::optional<MatchKey> field_key(Bytes bytes) const;
+
     MatcherKind kind_ = MatcherKind::fifo;
     std::uint16_t offset_ = 0;
     std::uint8_t length_ = 0;

@@ -23,7 +23,8 @@ ANY_OF_OURS = {"voter", "wire", "config", "recovery", "netns", "proxy", "xen"}
 # "posix" stands for C and system headers (<sys/socket.h>, <cstdlib>-like names with .h).
 MAY_INCLUDE = {
     "voter": (set(), {"xxhash.h"}),
-    "wire": (set(), {"arpa/inet.h"}),  # addresses as text, nothing that touches the system
+    # Addresses as text and vector instructions: nothing that touches the system.
+    "wire": (set(), {"arpa/inet.h", "immintrin.h"}),
     "config": ({"voter", "wire"}, {"toml++/", "tl/", "posix"}),
     "recovery": ({"voter"}, {"nlohmann/", "tl/", "posix"}),
     "netns": ({"recovery", "config", "wire", "voter"}, {"nlohmann/", "tl/", "seccomp.h", "posix"}),
@@ -45,12 +46,6 @@ LIBRARIES = ["rte_", "xxhash.h", "toml++/", "tl/", "nlohmann/", "spdlog/", "fmt/
 XEN_NAMES = re.compile(r"\b(libxl|xenctrl|xenstore|xs_open|xengnttab|xenevtchn|xc_interface|"
                        r"gnttab|evtchn)\w*")
 DPDK_NAMES = re.compile(r"\b(rte_\w+|RTE_\w+)")
-
-# Where a test may wait for a moment: each is a loop with a deadline, and nothing else.
-MAY_PAUSE = {
-    "tests/netns/harness.py": "wait_until() looks again after a moment",
-}
-
 
 @functools.lru_cache(maxsize=None)
 def tracked():
@@ -125,7 +120,13 @@ def complaint(name, quote, header):
     return f"{folder or name} may not include <{header}>"
 
 
-class Layering(unittest.TestCase):
+class Check(unittest.TestCase):
+    def none(self, wrong, what="not allowed"):
+        if wrong:
+            self.fail(what + ":\n" + "\n".join(wrong))
+
+
+class Layering(Check):
     def test_there_is_something_to_look_at(self):
         self.assertGreater(len(sources()), 20)
 
@@ -136,19 +137,19 @@ class Layering(unittest.TestCase):
                 why = complaint(name, quote, header)
                 if why:
                     wrong.append(f"{name}:{number}: {why}")
-        self.assertEqual(wrong, [], "\n" + "\n".join(wrong))
+        self.none(wrong)
 
     def test_only_proxy_says_rte(self):
         allowed = ("proxy/", "benchmarks/", "tests/unit/proxy/", "tests/stress/", "tests/fuzz/proxy/")
         wrong = [f"{name}: {match.group(0)}" for name in sources() if not name.startswith(allowed)
                  for match in DPDK_NAMES.finditer(code_of(name))]
-        self.assertEqual(wrong, [], "\n".join(wrong))
+        self.none(wrong)
 
     def test_only_xen_says_xen(self):
         allowed = ("xen/", "tests/unit/xen/", "tests/xen/", "tests/fuzz/xen/")
         wrong = [f"{name}: {match.group(0)}" for name in sources() if not name.startswith(allowed)
                  for match in XEN_NAMES.finditer(code_of(name))]
-        self.assertEqual(wrong, [], "\n".join(wrong))
+        self.none(wrong)
 
     def test_the_check_sees_what_it_should(self):
         """The rules themselves: what must be refused is refused, what is right passes."""
@@ -167,7 +168,7 @@ class Layering(unittest.TestCase):
             self.assertIsNone(complaint(name, quote, header), (name, header))
 
 
-class Headers(unittest.TestCase):
+class Headers(Check):
     def test_each_compiles_alone(self):
         flags = shlex.split(subprocess.run(
             ["pkg-config", "--cflags", "libdpdk", "tomlplusplus", "libpcap"], check=True,
@@ -189,34 +190,32 @@ class Headers(unittest.TestCase):
 
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
             wrong = [text for text in pool.map(compiles, headers) if text]
-        self.assertEqual(wrong, [], "\n" + "\n".join(wrong))
+        self.none(wrong)
 
 
-class Tree(unittest.TestCase):
+class Tree(Check):
     def test_each_folder_says_what_it_is(self):
         folders = {name.split("/")[0] for name in tracked() if "/" in name}
         missing = [folder for folder in sorted(folders)
                    if not folder.startswith(".") and not (TOP / folder / "README.md").is_file()]
-        self.assertEqual(missing, [], "no README.md")
+        self.none(missing, "these folders have no README.md")
 
     def test_no_test_sleeps_for_luck(self):
-        python = re.compile(r"\bsleep\(")
+        """A pause is right in a loop with a deadline, or where the moment itself is tested: it then
+        says so, `pause: WHY`, on its line or the one above."""
         cpp = re.compile(r"\b(sleep_for|sleep_until|usleep|nanosleep|sleep)\s*\(")
-        shell = re.compile(r"^\s*sleep\b|[;&|]\s*sleep\b", re.MULTILINE)
+        pauses = {".py": re.compile(r"\bsleep\("), ".cc": cpp, ".hh": cpp,
+                  ".sh": re.compile(r"(^|[;&|])\s*sleep\b")}
         wrong = []
         for name in tracked():
-            if not name.startswith("tests/") or name in MAY_PAUSE or name == own_name():
+            pattern = pauses.get(os.path.splitext(name)[1])
+            if not name.startswith("tests/") or not pattern or name == own_name():
                 continue
-            pattern = {".py": python, ".cc": cpp, ".hh": cpp, ".sh": shell}.get(
-                os.path.splitext(name)[1])
-            text = code_of(name) if pattern is cpp else None
-            if pattern and pattern.search(text if text is not None else (TOP / name).read_text()):
-                wrong.append(name)
-        self.assertEqual(wrong, [], "wait for what must happen, with a deadline")
-
-    def test_waivers_are_used(self):
-        for name in MAY_PAUSE:
-            self.assertTrue((TOP / name).is_file(), f"{name} is gone: drop its line")
+            lines = ["", *(TOP / name).read_text().splitlines()]
+            wrong += [f"{name}:{number}" for number, (above, line)
+                      in enumerate(zip(lines, lines[1:]), 1)
+                      if pattern.search(line.split("//")[0]) and "pause:" not in above + line]
+        self.none(wrong, "wait for what must happen, with a deadline; these pause")
 
 
 def own_name():

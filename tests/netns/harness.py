@@ -122,7 +122,7 @@ def wait_until(condition, deadline_s, what, pause_s=0.02):
         if time.monotonic() > end:
             raise AssertionError(f"not within {deadline_s} s: {what}"
                                  + (f" ({trouble})" if trouble else ""))
-        time.sleep(pause_s)
+        time.sleep(pause_s)  # pause: between two looks, until the deadline
 
 
 # --- programs ---------------------------------------------------------------------------------

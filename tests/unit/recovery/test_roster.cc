@@ -229,6 +229,7 @@ TEST(Roster, SurvivesAWriterKilledAtRandom) {
             }
         }
         ::close(told[1]);
+        // pause: the random instant of the kill is what is tested.
         std::this_thread::sleep_for(
             std::chrono::microseconds(std::uniform_int_distribution<int>(300, 6'000)(random)));
         ::kill(writer, SIGKILL);

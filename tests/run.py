@@ -1,0 +1,344 @@
+#!/usr/bin/python3
+"""Runs every test of Quorate, quickest first, and ends with one line: `N passed, N failed, N skipped`.
+
+    tools/test                     everything
+    tools/test --quick             what takes seconds: format, layering, release build, unit tests
+    tools/test --only unit,golden  these suites (and the builds they need)
+    tools/test --list              the suites, in order, and what each is
+
+Each suite's whole output is build/logs/SUITE.log. The numbers count single tests: gtest cases, Python
+test methods, fuzzers, files; a build is one test. A suite that fails does not stop the others
+(--fail-fast does). The exit status is 0 only if something ran and nothing failed.
+
+Known limit: suites run one after the other, since each of them uses every core by itself.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+TOP = pathlib.Path(__file__).resolve().parent.parent
+LOGS = TOP / "build" / "logs"
+CORES = len(os.sched_getaffinity(0))
+
+
+class Outcome:
+    """What a suite found: counts, failures to show, reasons for skips."""
+
+    def __init__(self):
+        self.passed = 0
+        self.failures = []  # (name, text)
+        self.skips = []     # (name, reason)
+
+    def fail(self, name, text=""):
+        self.failures.append((name, text))
+
+    def check(self, name, ok, text=""):
+        if ok:
+            self.passed += 1
+        else:
+            self.fail(name, text)
+
+
+class Suite:
+    """Runs commands with a deadline and a log."""
+
+    def __init__(self, name, about, action, seconds_max, quick=False):
+        self.name = name
+        self.about = about
+        self.action = action
+        self.seconds_max = seconds_max
+        self.quick = quick
+        self.outcome = Outcome()
+        self.log = LOGS / f"{name}.log"
+        self.deadline = 0.0
+
+    def run(self):
+        self.log.write_text("")
+        self.deadline = time.monotonic() + self.seconds_max
+        try:
+            self.action(self)
+        except subprocess.TimeoutExpired:
+            self.outcome.fail(self.name, f"not done within {self.seconds_max} s\n" + self.tail())
+        except OSError as error:
+            self.outcome.fail(self.name, str(error))
+        return self.outcome
+
+    def command(self, argv, **environment):
+        """Runs into the log; returns (status, output of this command). Whatever it started goes
+        with it when the suite's time is over."""
+        begin = self.log.stat().st_size
+        with self.log.open("ab") as log:
+            log.write(f"$ {' '.join(str(word) for word in argv)}\n".encode())
+            log.flush()
+            process = subprocess.Popen([str(word) for word in argv], stdin=subprocess.DEVNULL,
+                                       stdout=log, stderr=log, cwd=TOP, start_new_session=True,
+                                       env={**os.environ, **environment})
+            try:
+                status = process.wait(max(1.0, self.deadline - time.monotonic()))
+            except (subprocess.TimeoutExpired, KeyboardInterrupt):
+                os.killpg(process.pid, signal.SIGTERM)
+                try:
+                    process.wait(10)
+                except subprocess.TimeoutExpired:
+                    os.killpg(process.pid, signal.SIGKILL)
+                    process.wait()
+                raise
+        with self.log.open("rb") as log:
+            log.seek(begin)
+            return status, log.read().decode(errors="replace")
+
+    def tail(self, lines=25):
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+
+# --- kinds of suites --------------------------------------------------------------------------
+
+def tracked(*patterns):
+    """Files that git knows or would add."""
+    output = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "--", *patterns],
+                            cwd=TOP, check=True, capture_output=True, text=True).stdout
+    return [name for name in output.splitlines() if (TOP / name).is_file()]
+
+
+def formatting(suite):
+    files = tracked("*.hh", "*.cc")
+    status, output = suite.command(["clang-format", "--dry-run", "-Werror", *files])
+    bad = sorted(set(re.findall(r"^(\S+?):\d+:\d+: error", output, re.MULTILINE)))
+    for name in bad:
+        suite.outcome.fail(name, f"clang-format -i {name}")
+    if status != 0 and not bad:
+        suite.outcome.fail("clang-format", output[-2000:])
+    suite.outcome.passed += len(files) - len(bad)
+
+
+def build(mode):
+    def action(suite):
+        status, output = suite.command([TOP / "tools" / "build", mode])
+        errors = "\n".join(re.findall(r"^.*(?:error|Error)\b.*$", output, re.MULTILINE)[:12])
+        suite.outcome.check(f"build/{mode}", status == 0, errors or suite.tail())
+    return action
+
+
+def meson_tests(mode, *names):
+    """The meson tests of these suites in build/MODE, built first."""
+    def action(suite):
+        directory = TOP / "build" / mode
+        status, _ = suite.command([TOP / "tools" / "build", mode, "--configure"])
+        if status != 0:
+            suite.outcome.fail(f"build/{mode}", suite.tail())
+            return
+        listed = json.loads(subprocess.run(["meson", "introspect", "--tests", directory], check=True,
+                                           capture_output=True, text=True).stdout)
+        have = {word.split(":")[-1] for test in listed for word in test["suite"]}
+        wanted = [name for name in names if name in have]
+        for name in names:
+            if name not in have:
+                suite.outcome.skips.append((name, "no such tests in the tree yet"))
+        if not wanted:
+            return
+        results = directory / "meson-logs" / "testlog.json"
+        results.unlink(missing_ok=True)
+        # ThreadSanitizer cannot place its shadow under some kernels' address randomisation.
+        argv = ["setarch", "-R"] if mode == "tsan" else []
+        argv += ["meson", "test", "-C", directory, "--num-processes", CORES, "--print-errorlogs"]
+        for name in wanted:
+            argv += ["--suite", name]
+        _, output = suite.command(
+            argv, ASAN_OPTIONS="detect_stack_use_after_return=1:strict_string_checks=1",
+            UBSAN_OPTIONS="print_stacktrace=1:halt_on_error=1",
+            TSAN_OPTIONS="halt_on_error=1:second_deadlock_stack=1")
+        if not results.is_file():
+            errors = "\n".join(re.findall(r"^.*\berror\b.*$", output, re.MULTILINE)[:12])
+            suite.outcome.fail(f"build/{mode}", errors or suite.tail())
+            return
+        for line in results.read_text().splitlines():
+            count_meson_test(json.loads(line), suite.outcome)
+    return action
+
+
+def count_meson_test(test, outcome):
+    """One line of testlog.json; a gtest program counts as its cases."""
+    name, output = test["name"].split(" ")[-1], test.get("stdout", "")
+    if test["result"] == "SKIP":
+        outcome.skips.append((name, (output.strip().splitlines() or ["no reason given"])[-1]))
+        return
+    good = test["result"] in ("OK", "EXPECTEDFAIL")
+    passed = re.search(r"^\[  PASSED  \] (\d+) test", output, re.MULTILINE)
+    failed = re.findall(r"^\[  FAILED  \] (\S+\.\S+?),? *(?:\(\d+ ms\))?$", output, re.MULTILINE)
+    skipped = re.findall(r"^(?:\S+: Skipped\n(.*)\n+)?\[  SKIPPED \] (\S+\.\S+) \(", output,
+                         re.MULTILINE)
+    if passed:
+        outcome.passed += int(passed.group(1))
+        outcome.skips += [(f"{name} {case}", reason or "no reason given")
+                          for reason, case in skipped]
+    elif good:
+        outcome.passed += 1
+    if not good:
+        shown = (output[-1800:] + "\n" + test.get("stderr", "")[-1800:]).strip()
+        cases = sorted(set(failed)) or [test["result"]]
+        outcome.fail(f"{name} {cases[0]}", f"{test['result']}\n{shown}")
+        for case in cases[1:]:
+            outcome.fail(f"{name} {case}")
+
+
+def python_tests(*patterns):
+    """Each file in a process of its own, so that one that dies takes only itself along."""
+    def action(suite):
+        files = sorted(name for pattern in patterns for name in tracked(pattern))
+        if not files:
+            suite.outcome.skips.append((suite.name, "no such tests in the tree yet"))
+        for name in files:
+            status, output = suite.command([sys.executable, TOP / "tests" / "python_suite.py", name])
+            results = re.findall(r"^RESULT (\{.*\})$", output, re.MULTILINE)
+            if not results:
+                suite.outcome.fail(name, output[-2500:])
+                continue
+            result = json.loads(results[-1])
+            suite.outcome.passed += result["passed"]
+            suite.outcome.skips += re.findall(r"^skip  (\S+) \([\d.]+ s\): (.*)$", output,
+                                              re.MULTILINE)
+            bad = re.findall(r"^(?:FAIL|ERROR) +(\S.*?) \([\d.]+ s\)", output, re.MULTILINE)
+            trouble = output[output.find("=====") if "=====" in output else -3000:][:5000]
+            bad += [f"{name} (outside a test)"] * (result["failed"] - len(bad))
+            for number, case in enumerate(bad):
+                suite.outcome.fail(case, trouble if number == 0 else "")
+            if status != 0 and not bad:
+                suite.outcome.fail(name, f"exit status {status}\n{output[-1500:]}")
+    return action
+
+
+TIDIED = ("voter/*.cc", "wire/*.cc", "config/*.cc")
+
+
+def tidy(suite):
+    status, _ = suite.command([TOP / "tools" / "build", "clang", "--configure"])
+    if status != 0:
+        suite.outcome.fail("build/clang", suite.tail())
+        return
+    files = tracked(*TIDIED)
+    # Each file is a test: `xargs` runs as many at once as there are cores.
+    _, output = suite.command(["bash", "-c", 'printf "%s\\n" "$@" | xargs -P "$0" -I{} sh -c '
+                               '"clang-tidy --quiet -p build/clang {} 2>&1 && echo TIDY-OK {}"',
+                               CORES, *files])
+    good = set(re.findall(r"^TIDY-OK (\S+)$", output, re.MULTILINE))
+    problems = re.findall(r"^.*: (?:error|warning): .*$", output.replace(f"{TOP}/build/clang/../../",
+                                                                         ""), re.MULTILINE)
+    problems = list(dict.fromkeys(problems))
+    suite.outcome.passed += len(good)
+    for number, name in enumerate(sorted(set(files) - good)):
+        suite.outcome.fail(name, "\n".join(problems[:20]) if number == 0 else "")
+
+
+def demo(suite):
+    if not (TOP / "tools" / "demo").exists():
+        suite.outcome.skips.append(("demo", "tools/demo is not there yet"))
+        return
+    for service in ("dns", "counter"):
+        status, output = suite.command([TOP / "tools" / "demo", "--service", service, "--plain"])
+        if status == 77:
+            suite.outcome.skips.append((f"demo {service}", output.strip().splitlines()[-1]))
+            continue
+        suite.outcome.check(f"demo {service}", status == 0, output[-3000:])
+
+
+SUITES = [
+    Suite("format", "clang-format has nothing to change", formatting, 60, quick=True),
+    Suite("layering", "who may include whom; headers compile alone; folders say what they are",
+          python_tests("tests/layering/test_*.py"), 300, quick=True),
+    Suite("build", "g++, optimised, warnings are errors", build("release"), 1500, quick=True),
+    Suite("unit", "unit tests", meson_tests("release", "unit"), 600, quick=True),
+    Suite("tools", "the scripts themselves", python_tests("tests/tools/test_*.py"), 300, quick=True),
+    Suite("golden", "captures in, verdicts out", meson_tests("release", "golden"), 300, quick=True),
+    Suite("exhaustive", "every order of votes against a model", meson_tests("release", "exhaustive"),
+          600),
+    Suite("sim", "seeded simulation, faults then healing", meson_tests("release", "sim"), 600),
+    Suite("bench", "benchmarks, tiny, so that they do not rot", meson_tests("release", "bench"), 300),
+    Suite("netns", "the real programs and services in namespaces",
+          python_tests("tests/netns/test_*.py"), 1200),
+    Suite("demo", "the demo shows what it says", demo, 300),
+    Suite("asan", "unit, golden and sim under AddressSanitizer and UBSan",
+          meson_tests("asan", "unit", "golden", "sim"), 1500),
+    Suite("tsan", "stress under ThreadSanitizer", meson_tests("tsan", "stress"), 900),
+    Suite("fuzz", "each fuzzer, briefly", meson_tests("fuzz", "fuzz"), 1200),
+    Suite("clang", "clang++, warnings are errors", build("clang"), 1500),
+    Suite("tidy", "clang-tidy over the pure parts", tidy, 600),
+]
+
+
+# --- the run ----------------------------------------------------------------------------------
+
+def show(suite, spent):
+    outcome = suite.outcome
+    print(f"   {outcome.passed} passed, {len(outcome.failures)} failed, "
+          f"{len(outcome.skips)} skipped in {spent:.0f} s", flush=True)
+    for name, text in outcome.failures:
+        print(f"   FAILED {name}")
+        if text.strip():
+            print("      " + text.strip().replace("\n", "\n      "))
+    for name, reason in outcome.skips:
+        print(f"   skipped {name}: {reason}")
+    sys.stdout.flush()
+
+
+def chosen(arguments, parser):
+    if arguments.only:
+        names = [name for word in arguments.only for name in word.split(",")]
+        for name in names:
+            if name not in [suite.name for suite in SUITES]:
+                parser.error(f"no suite {name}; --list shows them")
+        return [suite for suite in SUITES if suite.name in names]
+    return [suite for suite in SUITES if suite.quick or not arguments.quick]
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="tools/test", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--list", action="store_true", help="say what there is, run nothing")
+    parser.add_argument("--only", action="append", metavar="SUITE[,SUITE]", help="only these")
+    parser.add_argument("--quick", action="store_true", help="only what takes seconds")
+    parser.add_argument("--fail-fast", action="store_true", help="stop after a suite that failed")
+    parser.add_argument("--keep-going", action="store_true", help="go on after failures (the default)")
+    arguments = parser.parse_args()
+    if arguments.list:
+        for suite in SUITES:
+            print(f"{suite.name:11} {suite.about}{' (quick)' if suite.quick else ''}")
+        return 0
+    suites = chosen(arguments, parser)
+    LOGS.mkdir(parents=True, exist_ok=True)
+    if any(suite.name in ("netns", "demo") for suite in suites):
+        # Both use the built programs; alone they are still asked for what they need.
+        if all(suite.name != "build" for suite in suites) and shutil.which("ninja"):
+            suites.insert(0, next(suite for suite in SUITES if suite.name == "build"))
+    began = time.monotonic()
+    ran = []
+    for number, suite in enumerate(suites, 1):
+        print(f"== {number}/{len(suites)} {suite.name}: {suite.about}", flush=True)
+        start = time.monotonic()
+        suite.run()
+        ran.append(suite)
+        show(suite, time.monotonic() - start)
+        if suite.outcome.failures and arguments.fail_fast:
+            break
+    passed = sum(suite.outcome.passed for suite in ran)
+    failed = sum(len(suite.outcome.failures) for suite in ran)
+    skipped = sum(len(suite.outcome.skips) for suite in ran)
+    print(f"== {len(ran)} suites in {time.monotonic() - began:.0f} s; "
+          f"logs in {LOGS.relative_to(TOP)}/")
+    for suite in ran:
+        for name, _ in suite.outcome.failures:
+            print(f"   FAILED {suite.name}: {name}")
+    print(f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""),
+          flush=True)
+    return 0 if passed and not failed else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

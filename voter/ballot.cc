@@ -1,12 +1,14 @@
 #include "voter/ballot.hh"
 
+#include <algorithm>
+
 namespace voter {
 
 Outcome Ballot::join(ReplicaId slot, unsigned camp, Likeness likeness) {
     Camp& joined = camps_[camp];
     joined.members.insert(slot);
     const bool identical = likeness == Likeness::identical;
-    if (identical) joined.identical.insert(slot);
+    (identical ? joined.identical : kept_).insert(slot);
     decide(false);
     return identical ? Outcome::identical : Outcome::same;
 }
@@ -27,8 +29,10 @@ void Ballot::withdraw(ReplicaId slot) {
             camp.holder = camp.members.lowest();
             camp.identical = SlotSet::of(camp.holder);
         }
+        // Closed up, not swapped, so that camps stay in the order in which they were opened.
         if (camp.members.empty()) {
-            camp = camps_[--camps_count_];
+            std::shift_left(camps_.begin() + i, camps_.begin() + camps_count_, 1);
+            --camps_count_;
         }
         break;
     }

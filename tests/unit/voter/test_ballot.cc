@@ -72,4 +72,35 @@ TEST(Ballot, WithdrawnVoteNoLongerCountsAndItsBytesAreReplaced) {
     EXPECT_EQ(ballot.verdict(), Verdict::agreed);
 }
 
+TEST(Ballot, NothingIsHeldAgainstASlotWithdrawnAfterTheDecision) {
+    Ballot ballot(SlotSet::first(3), Rules{});
+    ballot.cast(slot(0), never);
+    ballot.cast(slot(1), never);
+    ballot.cast(slot(2), [](ReplicaId holder) {
+        return holder == slot(0) ? Likeness::identical : Likeness::different;
+    });
+    EXPECT_EQ(ballot.dissenters(), SlotSet::of(slot(1)));
+    ballot.withdraw(slot(1));
+    EXPECT_TRUE(ballot.dissenters().empty());
+    EXPECT_EQ(ballot.verdict(), Verdict::agreed);
+}
+
+TEST(Ballot, AfterASplitAVoteIsHeardAndKeepsNothing) {
+    Ballot ballot(SlotSet::first(5), Rules{3, Release::quorum});
+    for (unsigned i = 0; i < 4; ++i) ballot.cast(slot(i), never);
+    EXPECT_EQ(ballot.verdict(), Verdict::split);
+    EXPECT_EQ(ballot.cast(slot(4), always), Outcome::too_late);
+    EXPECT_EQ(ballot.kept(), SlotSet::first(4));
+    EXPECT_TRUE(ballot.complete());
+}
+
+TEST(Ballot, WithdrawingAWholeCampLeavesTheOthersInOrder) {
+    Ballot ballot(SlotSet::first(7), Rules{2, Release::all});
+    for (unsigned i = 0; i < 3; ++i) ballot.cast(slot(i), never);
+    ballot.withdraw(slot(0));
+    ASSERT_EQ(ballot.camps(), 2u);
+    EXPECT_EQ(ballot.camp(0).holder, slot(1));
+    EXPECT_EQ(ballot.camp(1).holder, slot(2));
+}
+
 }  // namespace

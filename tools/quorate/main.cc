@@ -1,0 +1,57 @@
+// `quorate`, the operator's command line. It decides nothing: it checks files, asks the proxy over
+// its control socket, and prints.
+#include <cstdio>
+#include <exception>
+
+#include <CLI/CLI.hpp>
+
+#include "tools/quorate/commands.hh"
+
+namespace quorate {
+
+void leave(Exit code) { throw Leave{code}; }
+
+namespace {
+
+constexpr const char* exit_codes =
+    "Exit codes:\n"
+    "  0  ok\n"
+    "  1  what was asked about is bad, or what was asked for failed\n"
+    "  2  wrong arguments, or a wrong configuration\n"
+    "  3  the proxy cannot be reached\n";
+
+int run(int argc, char** argv) {
+    CLI::App app{
+        "Quorate runs a service as several replicas and lets out only what a quorum of "
+        "them agrees on.\nThis is its operator's tool."};
+    app.name("quorate");
+    app.set_version_flag("--version", "quorate " QUORATE_VERSION);
+    app.require_subcommand(1);
+    app.footer(exit_codes);
+
+    add_check(app);
+
+    try {
+        app.parse(argc, argv);
+        return static_cast<int>(Exit::ok);
+    } catch (const Leave& left) {
+        return static_cast<int>(left.code);
+    } catch (const CLI::ParseError& error) {
+        return app.exit(error) == 0 ? 0 : static_cast<int>(Exit::usage);
+    }
+}
+
+}  // namespace
+
+}  // namespace quorate
+
+int main(int argc, char** argv) {
+    try {
+        const int code = quorate::run(argc, argv);
+        if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return code;
+        std::fprintf(stderr, "quorate: the output could not be written\n");
+    } catch (const std::exception& error) {
+        std::fprintf(stderr, "quorate: %s\n", error.what());
+    }
+    return static_cast<int>(quorate::Exit::failed);
+}

@@ -6,6 +6,7 @@ Run as a program, it writes a varied set of queries for dnsperf: tests/netns/dns
 Known limit: reads what it needs. A reply that it cannot read is a wrong answer, never an exception.
 """
 
+import collections
 import random
 import re
 import select
@@ -159,16 +160,16 @@ def ask_all(connection, server, questions, expected=None, window=64, timeout=2.0
     total = len(questions) if total is None else total
     connection.setblocking(False)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
-    free, flying = list(range(65535, 0, -1)), {}
+    free, flying = collections.deque(range(1, 65536)), {}
     oldest_look = time.monotonic()
     while tally.sent < total or flying:
         while tally.sent < total and len(flying) < window:
             name, qtype = questions[tally.sent % len(questions)]
-            number = free.pop()
+            number = free.popleft()
             try:
                 connection.sendto(query(name, qtype, number, edns), server)
             except BlockingIOError:
-                free.append(number)
+                free.appendleft(number)
                 break
             flying[number] = (name, qtype, time.monotonic())
             tally.sent += 1
@@ -185,7 +186,7 @@ def ask_all(connection, server, questions, expected=None, window=64, timeout=2.0
                 tally.unasked += 1
                 continue
             name, qtype, when = flying.pop(number)
-            free.insert(0, number)
+            free.append(number)
             tally.latencies.append(time.monotonic() - when)
             key = (name.lower(), qtype)
             try:
@@ -208,7 +209,7 @@ def ask_all(connection, server, questions, expected=None, window=64, timeout=2.0
             oldest_look = now
             for number in [n for n, (_, _, when) in flying.items() if now - when > timeout]:
                 del flying[number]
-                free.insert(0, number)
+                free.append(number)
                 tally.lost += 1
     return tally, collected
 

@@ -1,6 +1,6 @@
-"""The three DNS servers as the example configures them, without Quorate: they load the zone, and a
-majority of them says the same to each question that tests and demo load them with. What is measured
-through Quorate later rests on this."""
+"""The three DNS servers as the example configures them, without Quorate: they load the zone, and
+all of them say the same to each question that tests and demo load them with, so that a
+dissent seen there is one that was provoked. (tests/golden/dns has the questions where they differ.)"""
 
 import collections
 import tomllib
@@ -41,5 +41,4 @@ class Servers(unittest.TestCase):
             odd.update(server for server in answers if answers[server][key] != winner)
         print(f"odd one out of {len(questions)}: {dict(odd)}; no two agree on {len(split)}")
         self.assertEqual(split, [])
-        for server in answers:
-            self.assertLess(odd[server], 300, odd)
+        self.assertEqual(odd.total(), 0, odd)

@@ -36,6 +36,15 @@ constexpr std::size_t udp_header_len = 8;
 constexpr std::size_t tcp_header_len_min = 20;
 constexpr std::size_t icmp_header_len = 8;
 
+// RFC 792, RFC 4443, RFC 4861
+constexpr std::uint8_t icmp_destination_unreachable = 3;
+constexpr std::uint8_t icmp_code_host = 1;
+constexpr std::uint8_t icmp_echo_request = 8;
+constexpr std::uint8_t icmpv6_destination_unreachable = 1;
+constexpr std::uint8_t icmpv6_code_address = 3;
+constexpr std::uint8_t icmpv6_echo_request = 128;
+constexpr std::uint8_t icmpv6_neighbour_solicitation = 135;
+
 // Where the headers are; offsets from the first byte of the frame.
 struct Frame {
     MacAddress destination;

@@ -28,11 +28,10 @@ void same_as_obvious(wire::SumFunction sum, unsigned fill) {
     }
 }
 
-// The sum in memory order, as sum_bytes() gives it.
+// The sums in memory order, as sum_bytes() would give them.
 std::uint64_t plain(wire::Bytes bytes) {
-    const std::uint16_t folded =
-        static_cast<std::uint16_t>(~wire::fold_checksum(wire::sum_plain(bytes)));
-    return __builtin_bswap16(folded);
+    return __builtin_bswap16(
+        static_cast<std::uint16_t>(~wire::fold_checksum(wire::sum_plain(bytes))));
 }
 
 TEST(Checksum, SumBytesIsTheObviousSum) {

@@ -1,0 +1,283 @@
+// The way of a packet. A worker is one thread with everything it touches; run_once() in pipeline.cc
+// is the map, and each stage has a file of its name:
+//
+//   receive   client port or replica port -> parse -> who owns the flow? (handoff) -> by what it is
+//   request   classify (service, flow) -> sequence -> ballot -> clone -> replica ports
+//   reply     match -> vote
+//   release   what was decided -> the reply, or an error in its place -> client port; close what is
+//   done expire    ballots whose deadline has come answer    what the appliance says itself: ARP,
+//   neighbour discovery, echo, RST icmp      errors from replicas (votes) and to them reassembly,
+//   outbound (fragments, transmit buffers, flush)
+//
+// Fast path: no allocation, lock, system call (beside the port's own), exception or clock read per
+// packet.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include <rte_ip_frag.h>
+#include <rte_mbuf.h>
+#include <rte_ring.h>
+
+#include "proxy/counters.hh"
+#include "proxy/events.hh"
+#include "proxy/known_sources.hh"
+#include "proxy/limits.hh"
+#include "proxy/packet.hh"
+#include "proxy/plan.hh"
+#include "proxy/records.hh"
+#include "voter/accusation.hh"
+#include "voter/comparator.hh"
+#include "wire/frame.hh"
+#include "wire/write.hh"
+
+namespace proxy {
+
+class RequestLog;
+
+// Workers hand each other packets that belong to the other's flows: one ring for each ordered pair.
+struct Handoff {
+    // [from][to]; nullptr on the diagonal. Single producer, single consumer.
+    std::array<std::array<rte_ring*, workers_max>, workers_max> rings{};
+};
+
+struct WorkerSettings {
+    unsigned index = 0;
+    unsigned workers = 1;
+    std::uint32_t records = 16'384;
+    std::array<std::uint64_t, 4> hash_secrets{};  // the same for all workers of a process
+    voter::DigestKey digest_key{};
+    std::uint64_t ticks_per_second = 1'000'000'000;
+    std::uint32_t evidence_per_second_max = 0;
+    voter::AccusationRules accusation{};  // window in ticks
+    std::uint32_t retained_replies_max = proxy::retained_replies_max;
+    bool vote = true;  // off only to measure: everything is cloned, the first reply is released
+};
+
+// What a worker shares with its process. All outlive it.
+struct WorkerSurroundings {
+    rte_mempool* packets = nullptr;
+    rte_mempool* jumbos = nullptr;
+    WorkerCounters* counters = nullptr;
+    Handoff* handoff = nullptr;
+    EventQueue* events = nullptr;                // to the control thread
+    rte_ring* evidence = nullptr;                // of EvidenceItem*; may be null: none is kept
+    rte_mempool* evidence_items = nullptr;       // where they come from
+    std::array<RequestLog*, groups_max> logs{};  // of stateful groups this worker owns
+};
+
+class Worker {
+  public:
+    Worker(const WorkerSettings& settings, const WorkerSurroundings& surroundings);
+    ~Worker();
+    Worker(const Worker&) = delete;
+    Worker& operator=(const Worker&) = delete;
+
+    // One turn. Returns how many packets came in; `now` in ticks, never smaller than before.
+    unsigned run_once(std::uint64_t now);
+
+    // Control thread: from the next turn on, run on this plan. It must live until taken_up() says
+    // so for it and a later one has been taken up.
+    void offer(const Plan* plan) { offered_.store(plan, std::memory_order_release); }
+    // The epoch of the plan that is in use.
+    std::uint64_t taken_up() const { return taken_up_.load(std::memory_order_acquire); }
+
+    // When the next ballot of this worker runs out of time; UINT64_MAX: none is open.
+    std::uint64_t next_deadline();
+    // Whether something waits in its handoff rings (read before sleeping).
+    bool handoff_waits() const;
+    // Workers that were handed packets since the last call, one bit each: they may sleep.
+    std::uint32_t take_handed_to() { return std::exchange(handed_to_, 0); }
+    // Gives up everything held, for an orderly end; the counters balance afterwards.
+    void drain();
+
+  private:
+    struct Arrival {
+        rte_mbuf* packet;
+        wire::Frame frame;
+        std::uint32_t hash;
+        RecordKey key;
+        std::uint16_t unit_count;  // of a reply
+        std::uint8_t service;
+    };
+    struct TxBuffer {
+        std::array<rte_mbuf*, tx_buffer_len_max> packets;
+        // Replica ports: the record each clone belongs to; no_record: none.
+        std::array<std::uint32_t, tx_buffer_len_max> records;
+        std::uint16_t length = 0;
+    };
+
+    void account(unsigned packets);
+
+    // worker.cc
+    void take_up_plan();
+    void withdraw_departed(const Plan& before, const Plan& after);
+    void withdraw(std::uint8_t group, voter::ReplicaId slot);
+    void answered(std::uint8_t group, voter::ReplicaId slot);
+    std::uint8_t find_service(const wire::IpAddress& address, std::uint16_t port) const;
+    bool is_service_address(const wire::IpAddress& address) const;
+    bool frame_is_for_service(wire::Bytes frame) const;
+    bool port_is_a_services(wire::Bytes frame, bool whole, std::uint8_t protocol, std::size_t l4,
+                            const wire::IpAddress& destination) const;
+
+    // receive.cc
+    unsigned receive(std::uint8_t port);
+    unsigned receive_handoffs();
+    void dispatch(std::uint8_t port, std::span<rte_mbuf*> burst);
+    bool addressed_to_us(const PlanPort& port, const wire::Frame& frame) const;
+    bool hand_off(std::uint8_t port, rte_mbuf* packet, const wire::Frame& frame);
+    std::uint64_t owner_of_quoted(rte_mbuf* packet, const wire::Frame& frame) const;
+    void pass_to_worker(unsigned to, rte_mbuf* packet);
+    void from_client(std::uint8_t port, rte_mbuf* packet, const wire::Frame& frame);
+    void from_replica(std::uint8_t port, rte_mbuf* packet, const wire::Frame& frame);
+    void pass_or_drop(std::uint8_t port, rte_mbuf* packet, wire::DropReason reason);
+
+    // request.cc
+    bool is_request(std::uint8_t port, Arrival& arrival);
+    void requests(std::uint8_t port, std::span<Arrival> arrivals);
+    void request(std::uint8_t port, Arrival& arrival);
+    wire::DropReason sequence(const Arrival& arrival, voter::SlotSet& ask);
+    wire::DropReason repeated(Record& record);
+    bool flow_waits(const Arrival& arrival);
+    void open_ballot(std::uint8_t port, Arrival& arrival, Record& record, voter::SlotSet ask);
+    void give_to_replicas(Record& record, voter::SlotSet slots);
+    void note_blank_checksum(const Arrival& arrival);
+
+    // reply.cc
+    bool is_reply(std::uint8_t port, Arrival& arrival);
+    void replies(std::uint8_t port, std::span<Arrival> arrivals);
+    void reply(std::uint8_t port, Arrival& arrival);
+    bool equals_a_checked_reply(const Record& record, const Answer& answer) const;
+    void vote(Record& record, voter::ReplicaId slot, const Answer& answer);
+    void keep_answer(Record& record, voter::ReplicaId slot, const Answer& answer);
+    voter::Likeness likeness(const Record& record, const Answer& answer, voter::ReplicaId holder);
+    Record* open_unit(const Arrival& arrival);
+
+    // release.cc
+    void list(Record& record);
+    void release_decided();
+    void settle(Record& record);
+    void release(Record& record);
+    void left(Record& record);
+    void release_from(Record& record, voter::ReplicaId holder);
+    static void fill_in_checksum(wire::MutableBytes frame);
+    void release_composed(Record& record);
+    bool send_datagram(const Record& record, wire::Bytes payload);
+    void unsendable(Record& record);
+    void release_icmp(Record& record, const Answer& answer);
+    void quorum_lost(Record& record);
+    std::optional<voter::ReplicaId> holder_of(const Record& record, voter::ReplicaId slot) const;
+    void keep_for_late_votes(Record& record);
+    void give_up(Answer& answer);
+    void close(Record& record);
+    void give_up_packets(Record& record);
+    void expire();
+
+    // faults.cc
+    void settle_faults(Record& record);
+    void fault(const Record& record, voter::Fault fault, voter::ReplicaId slot);
+    void report(const Event& event);
+    void file_evidence(Record& record);
+
+    // answer.cc
+    bool may_answer();
+    void send_own(std::uint8_t port, rte_mbuf* answer, std::size_t length);
+    void answer_neighbour(std::uint8_t port, rte_mbuf* packet, const wire::Frame& frame);
+    void answer_echo(std::uint8_t port, rte_mbuf* packet, const wire::Frame& frame);
+    void refuse_tcp(std::uint8_t port, rte_mbuf* packet, const wire::Frame& frame);
+    void answer_dns_error(std::uint8_t port, const Arrival& arrival, std::uint8_t rcode,
+                          wire::DropReason reason);
+    void answer_error(std::uint8_t port, const Arrival& arrival, wire::DropReason reason);
+    std::size_t write_unreachable(wire::MutableBytes out, const wire::LinkHeader& link,
+                                  const wire::IpAddress& service, const wire::IpAddress& client,
+                                  wire::Bytes packet);
+    ReturnPath return_path(std::uint8_t port, const wire::Frame& frame) const;
+    wire::LinkHeader link_to(const ReturnPath& path) const;
+
+    // icmp.cc
+    void icmp_from_client(std::uint8_t port, rte_mbuf* packet, const wire::Frame& frame);
+    void icmp_from_replica(std::uint8_t port, rte_mbuf* packet, const wire::Frame& frame);
+    void send_icmp_error(const Record& record, std::uint8_t type, std::uint8_t code);
+    void send_unreachable(const Record& record);
+
+    // reassembly.cc
+    rte_mbuf* reassemble(std::uint8_t port, rte_mbuf* packet, wire::Frame& frame);
+    rte_mbuf* in_one_piece(rte_mbuf* chain);
+    void free_death_row(wire::DropReason reason);
+    void age_reassembly();
+
+    // outbound.cc
+    void drop(rte_mbuf* packet, wire::DropReason reason);
+    rte_mbuf* new_packet();
+    void send(std::uint8_t port, rte_mbuf* packet, std::uint32_t record = no_record);
+    void send_whole_or_fragmented(std::uint8_t port, rte_mbuf* packet, std::uint16_t l3_offset);
+    void send_fragmented(std::uint8_t port, rte_mbuf* packet, std::uint16_t l3_offset,
+                         std::uint32_t record);
+    void flush(std::uint8_t port);
+    void flush_role(PlanPort::Role role);
+    void not_asked(std::uint32_t record, const PlanPort& port);
+
+    // logged.cc: groups with state
+    void adopt_seats(std::uint8_t group, const Plan& before);
+    wire::DropReason log_refuses(std::uint8_t group, const Arrival& arrival);
+    void log_request(Record& record);
+    void log_intent(const PlanPort& port, const TxBuffer& buffer);
+    void log_delivered(const PlanPort& port, const TxBuffer& buffer, std::uint16_t sent);
+    bool log_agreed(Record& record);
+    void logged_split(const Record& record);
+    bool excused(const Record& record, voter::Fault fault, voter::ReplicaId slot);
+    bool replayed_reply(const PlanPort& port, const Arrival& arrival);
+    void replay();
+
+    std::uint64_t to_ns(std::uint64_t ticks) const {
+        return static_cast<std::uint64_t>((static_cast<Wide>(ticks) * ns_per_tick_shifted_) >>
+                                          ns_shift);
+    }
+    std::uint16_t next_identification() { return ++identification_; }
+
+    static constexpr unsigned ns_shift = 20;
+    static constexpr std::uint8_t no_service = UINT8_MAX;
+    static constexpr std::uint32_t handoff_to_receive = 1;
+    static constexpr std::uint32_t handoff_to_send = 2;
+
+    const WorkerSettings settings_;
+    const WorkerSurroundings around_;
+    WorkerCounters& counters_;
+    const Plan* plan_;
+    std::uint64_t now_ = 0;
+    KeyHash key_hash_;
+    Records records_;
+    KnownSources known_;
+    voter::WorkspacePtr workspace_;
+    std::vector<voter::Accusation> accusations_;  // by group
+    // Requests each replica has been given and not answered.
+    std::array<std::array<std::uint32_t, voter::replicas_max>, groups_max> inflight_{};
+    std::array<std::uint32_t, groups_max> open_records_{};
+    std::unique_ptr<std::array<TxBuffer, ports_max>> tx_;
+    std::vector<std::uint32_t> decided_;  // records to look at in release_decided()
+    std::uint32_t retained_replies_ = 0;
+    std::uint64_t held_ = 0;       // packets in records and reassembly
+    std::uint32_t handed_to_ = 0;  // workers, one bit each
+    std::uint64_t ns_per_tick_shifted_ = 0;
+    std::uint64_t fragments_aged_ = 0;
+    std::uint16_t identification_ = 0;
+    std::uint64_t second_started_ = 0;
+    std::uint32_t answers_left_ = 0;   // own answers left in this second
+    std::uint32_t evidence_left_ = 0;  // evidence left in this second
+    std::vector<std::byte> compose_buffer_;
+    rte_ip_frag_tbl* client_fragments_ = nullptr;
+    std::array<std::array<rte_ip_frag_tbl*, voter::replicas_max>, groups_max> replica_fragments_{};
+    rte_ip_frag_death_row death_row_{};
+
+    alignas(64) std::atomic<const Plan*> offered_;  // writer: control; reader: this worker
+    std::atomic<std::uint64_t> taken_up_{0};        // writer: this worker; reader: control
+};
+
+}  // namespace proxy

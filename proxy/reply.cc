@@ -1,0 +1,178 @@
+// From a replica's packet to a vote: tie it to the request it answers, check what nobody has
+// checked yet, and count it. The first reply's checksum is verified; one that equals it byte for
+// byte is right as well.
+#include <cstring>
+
+#include "proxy/pipeline.hh"
+#include "wire/checksum.hh"
+
+namespace proxy {
+
+using voter::Likeness;
+using voter::Outcome;
+using voter::ReplicaId;
+using wire::DropReason;
+
+// Sorts a parsed UDP packet of a replica: true if it can be a reply and stays in the burst.
+bool Worker::is_reply(std::uint8_t index, Arrival& arrival) {
+    const wire::Frame& frame = arrival.frame;
+    const PlanPort& port = plan_->ports[index];
+    arrival.service = find_service(frame.ip_source, frame.source_port);
+    if (arrival.service == no_service || plan_->services[arrival.service].group != port.group) {
+        drop(arrival.packet, is_service_address(frame.ip_source) ? DropReason::replica_initiated
+                                                                 : DropReason::reply_forged_source);
+        return false;
+    }
+    const wire::Bytes payload = frame.payload(bytes_of(arrival.packet));
+    const auto key = plan_->services[arrival.service].matcher.reply_key(payload);
+    if (!key) {
+        drop(arrival.packet, DropReason::reply_unmatched);
+        return false;
+    }
+    arrival.unit_count = key->units;
+    arrival.key = RecordKey{frame.ip_destination, key->request, frame.destination_port,
+                            arrival.service, key->unit};
+    arrival.hash = key_hash_(arrival.key);
+    records_.prefetch_index(arrival.hash);
+    return true;
+}
+
+void Worker::replies(std::uint8_t port, std::span<Arrival> arrivals) {
+    for (Arrival& arrival : arrivals) reply(port, arrival);
+}
+
+void Worker::reply(std::uint8_t index, Arrival& arrival) {
+    const PlanPort& port = plan_->ports[index];
+    const PlanGroup& group = plan_->groups[port.group];
+    const voter::Matcher& matcher = plan_->services[arrival.service].matcher;
+    const wire::Bytes payload = arrival.frame.payload(bytes_of(arrival.packet));
+    if (group.logged && replayed_reply(port, arrival)) return;
+    Record* record = records_.find(arrival.key, arrival.hash, [&](const Record& candidate) {
+        return matcher.answers(candidate.request_payload(), payload);
+    });
+    if (record == nullptr && arrival.key.unit != 0) record = open_unit(arrival);
+    if (record == nullptr) return drop(arrival.packet, DropReason::reply_unmatched);
+    if (group.seats[port.slot.value].port != index) {
+        return drop(arrival.packet, DropReason::stale_place);
+    }
+    const wire::Frame& frame = arrival.frame;
+    const Answer answer{arrival.packet, frame.l3_offset, frame.payload_offset, frame.payload_length,
+                        false};
+    if (!port.rx_checksum_trusted && !equals_a_checked_reply(*record, answer) &&
+        !wire::l4_checksum_right(bytes_of(arrival.packet), frame)) {
+        return drop(arrival.packet, DropReason::bad_l4_checksum);
+    }
+    vote(*record, port.slot, answer);
+}
+
+// A UDP datagram equal to one that was verified, checksum included, needs no sum of its own. The
+// addresses and ports that the sum covers too are equal because both belong to one record.
+bool Worker::equals_a_checked_reply(const Record& record, const Answer& answer) const {
+    if (record.ballot.camps() == 0) return false;
+    const Answer& checked = record.answers[record.ballot.camp(0).holder.value];
+    if (checked.packet == nullptr || checked.icmp) return false;
+    if (checked.payload_length != answer.payload_length) return false;
+    const auto* a =
+        rte_pktmbuf_mtod_offset(checked.packet, const std::byte*, checked.payload_offset);
+    const auto* b = rte_pktmbuf_mtod_offset(answer.packet, const std::byte*, answer.payload_offset);
+    return std::memcmp(a - wire::udp_header_len, b - wire::udp_header_len,
+                       answer.payload_length + wire::udp_header_len) == 0;
+}
+
+// Takes over the packet of `answer`.
+void Worker::vote(Record& record, ReplicaId slot, const Answer& answer) {
+    const PlanGroup& group = plan_->groups[record.group];
+    ReplicaCounters& counters = counters_.groups[record.group].replicas[slot.value];
+    if (record.ballot.asked().contains(slot) && !record.ballot.voted().contains(slot)) {
+        counters.replies.add(1);
+        answered(record.group, slot);
+    }
+    const bool was_decided = record.ballot.decided();
+    const Outcome outcome = record.ballot.cast(
+        slot, [&](ReplicaId holder) { return likeness(record, answer, holder); });
+    const bool primary_serves = group.mode == config::Mode::observe && slot == group.primary;
+    switch (outcome) {
+        case Outcome::first:
+        case Outcome::same:
+        case Outcome::dissent_late:  // kept as evidence
+            keep_answer(record, slot, answer);
+            break;
+        case Outcome::identical:
+        case Outcome::agreed_late:
+            if (primary_serves && !record.released) {
+                keep_answer(record, slot, answer);
+            } else {
+                drop(answer.packet, DropReason::reply_not_released);
+            }
+            break;
+        case Outcome::too_late:
+            drop(answer.packet, DropReason::reply_not_released);
+            break;
+        case Outcome::twice:
+            return drop(answer.packet, DropReason::reply_twice);
+        case Outcome::stranger:
+            return drop(answer.packet, DropReason::reply_stranger);
+    }
+    if (primary_serves && !record.released) record.primary_answered = true;
+    if ((record.ballot.decided() && !was_decided) || record.ballot.complete() ||
+        (primary_serves && !record.released)) {
+        list(record);
+    }
+}
+
+void Worker::keep_answer(Record& record, ReplicaId slot, const Answer& answer) {
+    record.answers[slot.value] = answer;
+    held_ += 1;
+}
+
+Likeness Worker::likeness(const Record& record, const Answer& answer, ReplicaId holder) {
+    const Answer& other = record.answers[holder.value];
+    const voter::Bytes bytes{
+        rte_pktmbuf_mtod_offset(answer.packet, const std::byte*, answer.payload_offset),
+        answer.payload_length};
+    if (other.icmp || answer.icmp) {
+        if (!other.icmp || !answer.icmp) return Likeness::different;
+        const bool equal =
+            other.icmp_type == answer.icmp_type && other.icmp_code == answer.icmp_code;
+        return equal ? Likeness::identical : Likeness::different;
+    }
+    const voter::Comparator& comparator = plan_->services[record.key.service].comparator;
+    if (other.packet == nullptr) {
+        return comparator.compare(record.fingerprint, bytes, settings_.digest_key, *workspace_);
+    }
+    return comparator.compare(record.answer_payload(holder), bytes, *workspace_);
+}
+
+// A further datagram of a reply to a request that is known by its first one (memcached). It is
+// voted by itself; the request's record must still be open, and says who was asked.
+Record* Worker::open_unit(const Arrival& arrival) {
+    if (arrival.key.unit >= arrival.unit_count || arrival.unit_count > voter::units_max)
+        return nullptr;
+    RecordKey first_key = arrival.key;
+    first_key.unit = 0;
+    const std::uint32_t first_hash = key_hash_(first_key);
+    const voter::Matcher& matcher = plan_->services[arrival.service].matcher;
+    const wire::Bytes payload = arrival.frame.payload(bytes_of(arrival.packet));
+    Record* first = records_.find(first_key, first_hash, [&](const Record& candidate) {
+        return matcher.answers(candidate.request_payload(), payload);
+    });
+    if (first == nullptr) return nullptr;
+    const std::uint8_t group = first->group;
+    if (open_records_[group] >= plan_->groups[group].stranger_records_max) return nullptr;
+    Record* record = records_.open(arrival.key, arrival.hash, group, now_);
+    if (record == nullptr) return nullptr;
+    record->path = first->path;
+    record->ballot = voter::Ballot(first->ballot.asked(), first->ballot.rules());
+    rte_mbuf_refcnt_update(first->request, 1);
+    counters_.made.add(1);
+    held_ += 1;
+    record->request = first->request;
+    record->request_l3_offset = first->request_l3_offset;
+    record->request_offset = first->request_offset;
+    record->request_length = first->request_length;
+    open_records_[group] += 1;
+    first->ballot.asked().for_each([&](ReplicaId slot) { inflight_[group][slot.value] += 1; });
+    return record;
+}
+
+}  // namespace proxy

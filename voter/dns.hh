@@ -20,12 +20,12 @@ struct RefuseSet {
     bool status = false;  // OPCODE STATUS
 };
 
-// The rcode to refuse this request with, if it is in the set.
+// The rcode to refuse this request with, if it is in the set: REFUSED, for STATUS NOTIMP.
 std::optional<std::uint8_t> refused(Bytes request, const RefuseSet& set);
 
-// Writes a reply without records: the request's id, opcode, RD and question, this rcode, and the
-// appliance's own OPT where the request has one. Returns the bytes written; 0: request not parsable
-// or `out` too small.
+// Writes a reply without records: the request's id, opcode, RD, CD and question, this rcode, and
+// the appliance's own OPT where the request has one. Returns the bytes written; 0: request not
+// parsable, `out` too small, or an extended rcode that the request has no OPT for.
 std::size_t write_error(Bytes request, std::uint8_t rcode, MutableBytes out);
 
 }  // namespace voter::dns

@@ -1,11 +1,81 @@
 #include "voter/dns_matcher.hh"
 
-namespace voter::dns {
+#include "voter/dns_canonical.hh"
+#include "voter/dns_message.hh"
+#include "voter/dns_text.hh"
 
-std::optional<MatchKey> request_key(Bytes) { return std::nullopt; }
-std::optional<MatchKey> reply_key(Bytes) { return std::nullopt; }
-bool answers(Bytes, Bytes) { return false; }
-bool repeats(Bytes, Bytes) { return false; }
-RequestKind kind_of(Bytes) { return RequestKind{1}; }
+namespace voter::dns {
+namespace {
+
+// How a kind is packed: 1 | opcode:4 | class:11 | type:16. Classes above 2046 share one value.
+constexpr std::uint32_t kind_known = 1u << 31;
+constexpr unsigned kind_opcode_shift = 27;
+constexpr unsigned kind_class_shift = 16;
+constexpr std::uint32_t kind_class_max = 0x7ff;
+constexpr std::uint32_t kind_malformed = kind_class_max << kind_class_shift;
+
+constexpr std::uint16_t class_in = 1;
+constexpr std::uint8_t opcode_query = 0;
+
+std::optional<MatchKey> key_of(Bytes message, bool response) {
+    const std::optional<Header> header = read_header(message);
+    if (!header || header->response() != response) return std::nullopt;
+    return MatchKey{.request = header->id};
+}
+
+bool same_question(Bytes a, const Header& a_header, Bytes b, const Header& b_header) {
+    const std::optional<Question> a_question = read_question(a, a_header);
+    const std::optional<Question> b_question = read_question(b, b_header);
+    return a_question && b_question &&
+           equal(a.subspan(header_len, a_question->length()),
+                 b.subspan(header_len, b_question->length()));
+}
+
+}  // namespace
+
+std::optional<MatchKey> request_key(Bytes request) { return key_of(request, false); }
+
+std::optional<MatchKey> reply_key(Bytes reply) { return key_of(reply, true); }
+
+bool answers(Bytes request, Bytes reply) {
+    const std::optional<Header> asked = read_header(request);
+    const std::optional<Header> answer = read_header(reply);
+    if (!asked || !answer || asked->response() || !answer->response()) return false;
+    if (asked->id != answer->id || asked->opcode() != answer->opcode()) return false;
+    return answer->questions == 0 || same_question(request, *asked, reply, *answer);
+}
+
+bool repeats(Bytes request, Bytes again) {
+    const std::optional<Header> first = read_header(request);
+    const std::optional<Header> second = read_header(again);
+    if (!first || !second || first->response() || second->response()) return false;
+    if (first->id != second->id || first->opcode() != second->opcode()) return false;
+    return same_question(request, *first, again, *second) || equal(request, again);
+}
+
+RequestKind kind_of(Bytes request) {
+    const std::optional<Header> header = read_header(request);
+    if (!header) return RequestKind{kind_known | kind_malformed};
+    const std::uint32_t opcode = std::uint32_t{header->opcode()} << kind_opcode_shift;
+    const std::optional<Question> question = read_question(request, *header);
+    if (!question) return RequestKind{kind_known | opcode | kind_malformed};
+    const std::uint32_t klass =
+        question->klass < kind_class_max ? question->klass : kind_class_max - 1;
+    return RequestKind{kind_known | opcode | klass << kind_class_shift | question->type};
+}
+
+std::size_t describe_kind(RequestKind kind, std::span<char> out) {
+    Text text(out);
+    const std::uint32_t opcode = kind.value >> kind_opcode_shift & 0xf;
+    const std::uint32_t klass = kind.value >> kind_class_shift & kind_class_max;
+    if (opcode != opcode_query) text.add("opcode ").add(std::size_t{opcode});
+    if ((kind.value & kind_malformed) == kind_malformed) {
+        text.add(text.size() == 0 ? "malformed" : "");
+    } else {
+        text.add(text.size() == 0 ? "" : " ").add_type(static_cast<std::uint16_t>(kind.value));
+        if (klass != class_in) text.add(" ").add_class(static_cast<std::uint16_t>(klass));
+    }
+    return text.size();
+}
 
 }  // namespace voter::dns

@@ -429,13 +429,22 @@ int bind_udp(const std::string& address, std::uint16_t port) {
     return socket;
 }
 
-void serve(const std::vector<int>& sockets, int control, Counter& counter) {
+timespec time_of(int ms) { return {ms / 1'000, ms % 1'000 * 1'000'000L}; }
+
+// Until SIGTERM or SIGINT, which `through` lets in.
+void serve(const std::vector<int>& sockets, int control, Counter& counter,
+           const sigset_t& through) {
     std::vector<pollfd> waiting;
     for (const int socket : sockets) waiting.push_back({socket, POLLIN, 0});
     if (control >= 0) waiting.push_back({control, POLLIN, 0});
     while (stop_wanted == 0) {
         const int next_ms = counter.release_late();
-        if (::poll(waiting.data(), waiting.size(), counter.burns() ? 0 : next_ms) <= 0) continue;
+        const timespec limit = counter.burns() ? timespec{} : time_of(std::max(next_ms, 0));
+        const bool forever = next_ms < 0 && !counter.burns();
+        // Signals get through only here, so that none is missed just before the wait.
+        if (::ppoll(waiting.data(), waiting.size(), forever ? nullptr : &limit, &through) <= 0) {
+            continue;
+        }
         for (const pollfd& ready : waiting) {
             if (ready.revents == 0) continue;
             if (ready.fd == control) {
@@ -477,8 +486,16 @@ int main(int argc, char** argv) {
     if (!port || *port == 0 || *port > 65'535)
         die(std::string("--port is missing or wrong\n") + usage);
 
+    sigset_t ending;
+    sigset_t before;
+    ::sigemptyset(&ending);
+    ::sigaddset(&ending, SIGTERM);
+    ::sigaddset(&ending, SIGINT);
+    ::sigprocmask(SIG_BLOCK, &ending, &before);
+    ::sigdelset(&before, SIGTERM);
+    ::sigdelset(&before, SIGINT);
     struct sigaction action {};
-    action.sa_handler = [](int) { stop_wanted = 1; };  // no SA_RESTART: poll() must return
+    action.sa_handler = [](int) { stop_wanted = 1; };
     ::sigaction(SIGTERM, &action, nullptr);
     ::sigaction(SIGINT, &action, nullptr);
 
@@ -493,7 +510,7 @@ int main(int argc, char** argv) {
     const int control = control_path.empty() ? -1 : bind_unix(control_path);
     {
         Counter counter(control_path);
-        serve(sockets, control, counter);
+        serve(sockets, control, counter, before);
     }
     if (control >= 0 && control_path[0] != '@') ::unlink(control_path.c_str());
     return 0;

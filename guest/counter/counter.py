@@ -274,6 +274,11 @@ def main():
     signal.signal(signal.SIGINT, stop)
     counter = Counter(options.control or "")
     ready = selectors.DefaultSelector()
+    # A signal just before the wait would be seen after it: it also writes here.
+    woken, waker = socket.socketpair()
+    waker.setblocking(False)
+    signal.set_wakeup_fd(waker.fileno())
+    ready.register(woken, selectors.EVENT_READ, lambda *_: None)
     try:
         for address in options.address or ["0.0.0.0", "::"]:
             try:

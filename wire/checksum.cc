@@ -18,18 +18,6 @@ constinit SumFunction sum_long = sum_plain;
     if (const SumFunction wide = wide_sum()) sum_long = wide;
 }
 
-inline std::uint64_t load_raw64(const void* at) {
-    std::uint64_t raw;
-    std::memcpy(&raw, at, sizeof raw);
-    return raw;
-}
-
-// The sum without its carries lost: 2^64 is 1 modulo 65535.
-inline std::uint64_t add_carrying(std::uint64_t sum, std::uint64_t value) {
-    sum += value;
-    return sum + (sum < value ? 1u : 0u);
-}
-
 // Down to 16 bits; what is not 0 stays not 0.
 inline std::uint16_t fold(std::uint64_t sum) {
     sum = (sum & 0xffffffffu) + (sum >> 32);
@@ -39,12 +27,21 @@ inline std::uint16_t fold(std::uint64_t sum) {
     return static_cast<std::uint16_t>(sum);
 }
 
+inline std::uint64_t sum_raw(Bytes bytes) {
+    return bytes.size() < wide_len_min ? sum_plain(bytes) : sum_long(bytes);
+}
+
 // All 16 bytes also of an IPv4 address: the mapped prefix is ten zeros and 0xffff, which is the
 // other zero of one's complement.
 inline std::uint64_t sum_address(const IpAddress& address) {
-    const std::uint64_t low = load_raw64(address.octets.data());
-    const std::uint64_t high = load_raw64(address.octets.data() + 8);
-    return fold(add_carrying(low, high));
+    return add_carrying(load_raw64(address.octets.data()), load_raw64(address.octets.data() + 8));
+}
+
+// `protocol_and_length`: protocol + length, up to 32 bits.
+inline std::uint64_t sum_pseudo_header_raw(const IpAddress& source, const IpAddress& destination,
+                                           std::uint32_t protocol_and_length) {
+    return add_carrying(add_carrying(sum_address(source), sum_address(destination)),
+                        __builtin_bswap32(protocol_and_length));
 }
 
 struct Coverage {
@@ -78,57 +75,21 @@ Coverage coverage(Bytes frame, const Frame& parsed) {
     cover.known = true;
     if (parsed.layer4 != Layer4::icmp) {
         cover.pseudo_header =
-            sum_pseudo_header(parsed.ip_source, parsed.ip_destination, parsed.protocol,
-                              static_cast<std::uint32_t>(length));
+            sum_pseudo_header_raw(parsed.ip_source, parsed.ip_destination,
+                                  static_cast<std::uint32_t>(parsed.protocol + length));
     }
     return cover;
 }
 
 }  // namespace
 
-std::uint64_t sum_plain(Bytes bytes) {
-    const std::byte* at = bytes.data();
-    std::size_t left = bytes.size();
-    std::uint64_t even = 0;
-    std::uint64_t odd = 0;
-    for (; left >= 16; at += 16, left -= 16) {
-        even = add_carrying(even, load_raw64(at));
-        odd = add_carrying(odd, load_raw64(at + 8));
-    }
-    if (left >= 8) {
-        even = add_carrying(even, load_raw64(at));
-        at += 8;
-        left -= 8;
-    }
-    // A single byte at the end is in the low half of a word in memory order: padded with a zero.
-    std::uint64_t last = 0;
-    if ((left & 4) != 0) {
-        std::uint32_t raw;
-        std::memcpy(&raw, at, sizeof raw);
-        last += raw;
-        at += 4;
-    }
-    if ((left & 2) != 0) {
-        std::uint16_t raw;
-        std::memcpy(&raw, at, sizeof raw);
-        last += raw;
-        at += 2;
-    }
-    if ((left & 1) != 0) last += load_u8(at);
-    odd = add_carrying(odd, last);
-    return std::uint64_t{fold(even)} + fold(odd);
-}
-
-std::uint64_t sum_bytes(Bytes bytes) {
-    const std::uint64_t sum = bytes.size() < wide_len_min ? sum_plain(bytes) : sum_long(bytes);
-    return __builtin_bswap16(fold(sum));
-}
+std::uint64_t sum_bytes(Bytes bytes) { return __builtin_bswap16(fold(sum_raw(bytes))); }
 
 std::uint16_t fold_checksum(std::uint64_t sum) { return static_cast<std::uint16_t>(~fold(sum)); }
 
 std::uint64_t sum_pseudo_header(const IpAddress& source, const IpAddress& destination,
                                 std::uint8_t protocol, std::uint32_t length) {
-    const std::uint64_t addresses = sum_address(source) + sum_address(destination);
+    const std::uint64_t addresses = add_carrying(sum_address(source), sum_address(destination));
     return std::uint64_t{__builtin_bswap16(fold(addresses))} + protocol + length;
 }
 
@@ -138,7 +99,10 @@ bool l4_checksum_right(Bytes frame, const Frame& parsed) {
     if (parsed.layer4 == Layer4::udp && load_be16(cover.bytes.data() + cover.field) == 0) {
         return parsed.layer3 == Layer3::ipv4;
     }
-    return fold_checksum(sum_bytes(cover.bytes) + cover.pseudo_header) == 0;
+    // Right when the whole is the zero that is all ones. The other zero, a sum of zero bytes only
+    // (ICMP has no pseudo-header), is not.
+    const std::uint64_t sum = add_carrying(sum_raw(cover.bytes), cover.pseudo_header);
+    return sum != 0 && sum % 0xffff == 0;
 }
 
 void write_l4_checksum(MutableBytes frame, const Frame& parsed) {
@@ -146,7 +110,8 @@ void write_l4_checksum(MutableBytes frame, const Frame& parsed) {
     if (!cover.known) return;
     std::byte* const field = frame.data() + parsed.l4_offset + cover.field;
     store_be16(field, 0);
-    std::uint16_t checksum = fold_checksum(sum_bytes(cover.bytes) + cover.pseudo_header);
+    std::uint16_t checksum =
+        __builtin_bswap16(fold_checksum(add_carrying(sum_raw(cover.bytes), cover.pseudo_header)));
     if (parsed.layer4 == Layer4::udp && checksum == 0) checksum = 0xffff;
     store_be16(field, checksum);
 }

@@ -12,19 +12,10 @@ constexpr std::uint16_t ipv4_more_fragments = 0x2000;
 constexpr std::uint16_t ipv4_fragment_offset_mask = 0x1fff;
 constexpr std::uint16_t ipv6_more_fragments = 0x0001;
 constexpr std::uint16_t ipv6_fragment_offset_mask = 0xfff8;
-constexpr std::uint8_t icmpv6_neighbour_solicitation = 135;
 constexpr std::size_t ip_payload_len_max = 65535;
 
-MacAddress load_mac(const std::byte* at) {
-    MacAddress mac;
-    std::memcpy(mac.octets.data(), at, mac.octets.size());
-    return mac;
-}
-
-IpAddress load_ipv6(const std::byte* at) {
-    IpAddress address;
+void load_ipv6(const std::byte* at, IpAddress& address) {
     std::memcpy(address.octets.data(), at, address.octets.size());
-    return address;
 }
 
 // Right when the words' sum is the one's complement zero, which does not depend on byte order. A
@@ -48,13 +39,19 @@ bool ipv4_source_allowed(std::uint32_t address) {
     return address != 0 && top != 127 && (top & 0xf0u) != 0xe0 && address != 0xffffffffu;
 }
 
-bool is_unspecified(const IpAddress& address) { return address == IpAddress{}; }
+enum class Ipv6Source : std::uint8_t { allowed, unspecified, refused };
 
-bool ipv6_source_allowed(const IpAddress& address) {
-    IpAddress loopback;
-    loopback.octets[15] = 1;
-    // A mapped address on the wire would pass for the IPv4 one in every key.
-    return address.octets[0] != 0xff && address != loopback && !address.is_v4();
+// Multicast, loopback, and mapped addresses, which on the wire would pass for the IPv4 one in every
+// key, are refused. `at`: 16 bytes.
+Ipv6Source ipv6_source(const std::byte* at) {
+    if (load_u8(at) == 0xff) return Ipv6Source::refused;
+    std::uint64_t high;
+    std::memcpy(&high, at, sizeof high);
+    if (high != 0) return Ipv6Source::allowed;
+    const std::uint32_t third = load_be32(at + 8);
+    const std::uint32_t last = load_be32(at + 12);
+    if (third == 0xffff || (third == 0 && last == 1)) return Ipv6Source::refused;
+    return third == 0 && last == 0 ? Ipv6Source::unspecified : Ipv6Source::allowed;
 }
 
 bool is_extension_header(std::uint8_t next_header) {
@@ -73,10 +70,10 @@ bool is_extension_header(std::uint8_t next_header) {
     }
 }
 
-// What a fragment says of itself, from either version. Pieces that cannot be put together are
+// What a fragment says of itself, in either version. Pieces that cannot be put together are
 // refused here, where it is cheap: empty ones, middle ones that are no multiple of 8 bytes, those
 // that would end behind the largest packet.
-DropReason note_fragment(std::size_t offset, bool more, Frame& out) {
+[[gnu::noinline]] DropReason note_fragment(std::size_t offset, bool more, Frame& out) {
     if (offset == 0 && !more) return DropReason::none;
     out.fragment = true;
     if (out.l4_length == 0 || (more && out.l4_length % 8 != 0) ||
@@ -130,10 +127,8 @@ DropReason parse_icmp(Bytes frame, Frame& out) {
     return DropReason::none;
 }
 
-DropReason parse_layer4(Bytes frame, Frame& out) {
+[[gnu::noinline]] DropReason parse_not_udp(Bytes frame, Frame& out) {
     switch (out.protocol) {
-        case protocol_udp:
-            return parse_udp(frame, out);
         case protocol_tcp:
             return parse_tcp(frame, out);
         case protocol_icmp:
@@ -149,7 +144,13 @@ DropReason parse_layer4(Bytes frame, Frame& out) {
     return DropReason::unknown_protocol;
 }
 
-inline DropReason parse_ipv4(Bytes frame, Frame& out) {
+inline DropReason parse_layer4(Bytes frame, Frame& out) {
+    if (out.protocol == protocol_udp) [[likely]]
+        return parse_udp(frame, out);
+    return parse_not_udp(frame, out);
+}
+
+[[gnu::always_inline]] inline DropReason parse_ipv4(Bytes frame, Frame& out) {
     out.layer3 = Layer3::ipv4;
     const Bytes packet = frame.subspan(out.l3_offset);
     if (packet.size() < ipv4_header_len) return DropReason::truncated;
@@ -193,19 +194,28 @@ DropReason parse_ipv6_fragment_header(Bytes frame, Frame& out, std::size_t& offs
     return note_fragment(offset, (field & ipv6_more_fragments) != 0, out);
 }
 
-inline DropReason parse_ipv6(Bytes frame, Frame& out) {
+// From ::, only whoever looks for duplicates of its address-to-be (RFC 4862 5.4.2).
+[[gnu::noinline]] DropReason parse_without_source(Bytes frame, Frame& out) {
+    const DropReason reason = out.fragment ? DropReason::none : parse_layer4(frame, out);
+    const bool solicitation =
+        out.layer4 == Layer4::icmpv6 && out.icmp_type == icmpv6_neighbour_solicitation;
+    return solicitation ? reason : DropReason::bad_ip_source;
+}
+
+[[gnu::noinline]] DropReason parse_ipv6(Bytes frame, Frame& out) {
     out.layer3 = Layer3::ipv6;
     const Bytes packet = frame.subspan(out.l3_offset);
     if (packet.size() < ipv6_header_len) return DropReason::truncated;
     const std::byte* const header = packet.data();
-    out.ip_source = load_ipv6(header + 8);
-    out.ip_destination = load_ipv6(header + 24);
+    load_ipv6(header + 8, out.ip_source);
+    load_ipv6(header + 24, out.ip_destination);
     out.protocol = load_u8(header + 6);
 
     if (load_u8(header) >> 4 != 6) return DropReason::bad_ip_header;
     const std::size_t payload_length = load_be16(header + 4);
     if (payload_length > packet.size() - ipv6_header_len) return DropReason::truncated;
-    if (!ipv6_source_allowed(out.ip_source)) return DropReason::bad_ip_source;
+    const Ipv6Source source = ipv6_source(header + 8);
+    if (source == Ipv6Source::refused) return DropReason::bad_ip_source;
     if (out.ip_destination.is_v4()) return DropReason::bad_ip_header;
 
     out.l4_offset = static_cast<std::uint16_t>(out.l3_offset + ipv6_header_len);
@@ -216,18 +226,12 @@ inline DropReason parse_ipv6(Bytes frame, Frame& out) {
         if (reason != DropReason::none) return reason;
     }
     if (is_extension_header(out.protocol)) return DropReason::ip_options;
-    if (out.fragment) {
-        return is_unspecified(out.ip_source) ? DropReason::bad_ip_source : DropReason::none;
-    }
-    const DropReason reason = parse_layer4(frame, out);
-    if (is_unspecified(out.ip_source) &&
-        !(out.layer4 == Layer4::icmpv6 && out.icmp_type == icmpv6_neighbour_solicitation)) {
-        return DropReason::bad_ip_source;
-    }
-    return reason;
+    if (source == Ipv6Source::unspecified) [[unlikely]]
+        return parse_without_source(frame, out);
+    return out.fragment ? DropReason::none : parse_layer4(frame, out);
 }
 
-DropReason parse_arp(Bytes frame, Frame& out) {
+[[gnu::noinline]] DropReason parse_arp(Bytes frame, Frame& out) {
     out.layer3 = Layer3::arp;
     const Bytes packet = frame.subspan(out.l3_offset);
     if (packet.size() < arp_len) return DropReason::truncated;
@@ -252,8 +256,8 @@ DropReason parse_frame(Bytes frame, Frame& out) {
     out = Frame{};
     if (frame.size() < ethernet_header_len) return DropReason::truncated;
     if (frame.size() > frame_len_max) return DropReason::oversized;
-    out.destination = load_mac(frame.data());
-    out.source = load_mac(frame.data() + 6);
+    std::memcpy(out.destination.octets.data(), frame.data(), 6);
+    std::memcpy(out.source.octets.data(), frame.data() + 6, 6);
     out.ether_type = load_be16(frame.data() + 12);
     out.l3_offset = ethernet_header_len;
     if (out.ether_type == ether_type_vlan) {
@@ -345,8 +349,8 @@ DropReason parse_quoted_ipv6(Bytes quoted, Frame& out) {
     out.ether_type = ether_type_ipv6;
     if (quoted.size() < ipv6_header_len) return DropReason::truncated;
     const std::byte* const header = quoted.data();
-    out.ip_source = load_ipv6(header + 8);
-    out.ip_destination = load_ipv6(header + 24);
+    load_ipv6(header + 8, out.ip_source);
+    load_ipv6(header + 24, out.ip_destination);
     out.protocol = load_u8(header + 6);
     if (out.ip_source.is_v4() || out.ip_destination.is_v4()) return DropReason::bad_ip_header;
     out.l4_offset = ipv6_header_len;

@@ -17,16 +17,17 @@ constexpr std::size_t neighbour_reply_len_max = 14 + 4 + 40 + 32;
 struct NeighbourQuestion {
     IpAddress target;      // whose link address is asked for
     IpAddress asker;       // unspecified (all zero, or 0.0.0.0 mapped): a probe
-    MacAddress asker_mac;  // from the option or the ARP field; the frame's source for a probe
+    MacAddress asker_mac;  // from the option or the ARP field, else (and for probes) the frame's
     bool probe = false;    // duplicate address detection
 };
 
-// nullopt: not a question (a reply, an announcement, or malformed: `why` tells which).
+// Of a frame that parse_frame() accepted; verifies the ICMPv6 checksum. nullopt: not a question;
+// `why` is neighbour_ignored (an answer, an announcement, another message) or bad_arp (malformed).
 std::optional<NeighbourQuestion> neighbour_question(Bytes frame, const Frame& parsed,
                                                     DropReason& why);
 
-// Writes the whole answering frame: "target is at `mac`". VLAN tag as in the question. Returns the
-// length; 0: `out` too small.
+// Writes the whole frame that answers the frame `parsed`: "target is at `mac`". VLAN tag as in the
+// question. Returns the length; 0: `out` too small.
 std::size_t write_neighbour_answer(Bytes frame, const Frame& parsed,
                                    const NeighbourQuestion& question, const MacAddress& mac,
                                    MutableBytes out);

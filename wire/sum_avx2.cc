@@ -52,10 +52,10 @@ std::uint64_t sum_avx2(Bytes bytes) {
     std::uint64_t sum = 0;
     while (bytes.size() >= step) {
         const std::size_t len = std::min(bytes.size() / step * step, piece_len_max);
-        sum += sum_piece(bytes.data(), len);
+        sum = add_carrying(sum, sum_piece(bytes.data(), len));
         bytes = bytes.subspan(len);
     }
-    return sum + sum_plain(bytes);
+    return add_carrying(sum, sum_plain(bytes));
 }
 
 }  // namespace

@@ -30,20 +30,25 @@ std::size_t write_ipv6_header(MutableBytes out, const IpAddress& source,
                               const IpAddress& destination, std::uint8_t next_header,
                               std::uint16_t payload_length);
 
-// Whole frames. 0: `out` too small.
-// A UDP datagram.
+// Whole frames; addresses are of one version. 0: `out` is too small (and untouched), the packet
+// would be longer than IP allows, or, as said below, nothing may be written.
+//
+// A UDP datagram. `payload` does not overlap `out`.
 std::size_t write_udp(MutableBytes out, const LinkHeader& link, const IpAddress& source,
                       std::uint16_t source_port, const IpAddress& destination,
                       std::uint16_t destination_port, std::uint16_t identification, Bytes payload);
 // Answers an ICMP or ICMPv6 echo request `frame` (checksum already verified), with its own payload.
+// 0 for anything else.
 std::size_t write_echo_reply(MutableBytes out, const LinkHeader& link, Bytes frame,
                              const Frame& parsed, std::uint16_t identification);
-// RFC 793 3.4: the RST that refuses the segment `frame`. A RST is never answered: returns 0.
+// RFC 793 3.4: the RST that refuses the segment `frame`. 0 for anything else, and for a RST, which
+// is never answered.
 std::size_t write_tcp_reset(MutableBytes out, const LinkHeader& link, Bytes frame,
                             const Frame& parsed, std::uint16_t identification);
 // An ICMP (RFC 792) or ICMPv6 (RFC 4443) error from `source` to the sender of `packet` (an IP
-// packet as the client sent it), quoting as much as the RFCs allow (v4: header and 548 bytes; v6:
-// 1232 bytes).
+// packet as the client sent it; padding behind it is not quoted), quoting as much of it as the RFCs
+// allow: 548 bytes (RFC 1812 4.3.2.3) or 1232. 0 where no error may be sent: about an ICMP error or
+// redirect, a fragment other than the first, multicast or broadcast, what parse_quoted() refuses.
 std::size_t write_icmp_error(MutableBytes out, const LinkHeader& link, const IpAddress& source,
                              const IpAddress& destination, std::uint8_t type, std::uint8_t code,
                              std::uint32_t rest_of_header, Bytes packet,

@@ -57,8 +57,8 @@ def server_path():
     env = subprocess.run([TOP / "tools" / "servers", "env"], check=True, capture_output=True,
                          text=True).stdout
     cache = env.split('"')[1].split(":")[0]
-    return ":".join([str(BUILD / "tools"), str(BUILD / "proxy"), str(BUILD / "guest"), cache,
-                     "/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"])
+    ours = [BUILD / "tools" / "quorate", BUILD / "proxy", BUILD / "guest", TOP / "guest" / "counter"]
+    return ":".join([*map(str, ours), cache, "/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"])
 
 
 def enter(servers=(), rootless=False):
@@ -368,8 +368,33 @@ class Lab:
         self.link(made, addresses, outer=outer)
         return made
 
+    def lone_server(self, replica, source, name):
+        """Runs one replica of a configuration (a [[group.replica]] as tomllib reads it) by itself,
+        without Quorate, for comparison; returns (client namespace beside it, program)."""
+        home = self.directory / name
+        home.mkdir(parents=True)
+        netns = replica["netns"]
+
+        def here(text):
+            return text.replace("{dir}", str(home))
+
+        for path, content in netns.get("files", {}).items():
+            (home / path).write_text(here(content))
+        for path, original in netns.get("copies", {}).items():
+            shutil.copyfile(pathlib.Path(source).parent / original, home / path)
+        server, client = self.namespace(f"{name}-server"), self.namespace(f"{name}-client")
+        self.link(client, ["10.53.0.2/24", "fd53::2/64"], outer="eth0", other=server)
+        server.run(["sysctl", "-qw", "net.ipv6.conf.eth0.disable_ipv6=0"])
+        for address in ("10.53.0.53/24", "fd53::53/64"):
+            server.run(["ip", "address", "add", address, "dev", "eth0",
+                        *(["nodad"] if ":" in address else [])])
+        program = server.start([here(word) for word in netns["command"]], name)
+        wait_until(lambda: server.run([here(word) for word in netns["health"]], check=False)
+                   .returncode == 0, 15, f"{name} answers")
+        return client, program
+
     def quorate(self, *arguments, **options):
-        return self.run([BUILD / "tools" / "quorate", *arguments], **options)
+        return self.run([BUILD / "tools" / "quorate" / "quorate", *arguments], **options)
 
     def proxy(self, config, state_dir, name="proxy", deadline_s=20, arguments=()):
         """Starts quorate-proxy; returns it, with `.control`, once it answers."""

@@ -28,10 +28,11 @@ void same_as_obvious(wire::SumFunction sum, unsigned fill) {
     }
 }
 
-// The sums in memory order, as sum_bytes() would give them.
+// The sum in memory order, as sum_bytes() gives it.
 std::uint64_t plain(wire::Bytes bytes) {
-    return __builtin_bswap16(
-        static_cast<std::uint16_t>(~wire::fold_checksum(wire::sum_plain(bytes))));
+    const std::uint16_t folded =
+        static_cast<std::uint16_t>(~wire::fold_checksum(wire::sum_plain(bytes)));
+    return __builtin_bswap16(folded);
 }
 
 TEST(Checksum, SumBytesIsTheObviousSum) {

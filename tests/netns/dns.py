@@ -136,7 +136,7 @@ class Tally:
     """What a checking client saw."""
 
     def __init__(self):
-        self.sent = self.right = self.wrong = self.lost = self.unasked = 0
+        self.sent = self.right = self.wrong = self.refused = self.lost = self.unasked = 0
         self.latencies = []  # seconds, of answered ones
         self.wrongs = []     # the first few: (name, type, reply)
 
@@ -145,8 +145,8 @@ class Tally:
         return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else None
 
     def __str__(self):
-        return (f"{self.sent} sent, {self.right} right, {self.wrong} wrong, {self.lost} lost, "
-                f"{self.unasked} unasked")
+        return (f"{self.sent} sent, {self.right} right, {self.wrong} wrong, {self.refused} "
+                f"SERVFAIL, {self.lost} lost, {self.unasked} unasked")
 
 
 def ask_all(connection, server, questions, expected=None, window=64, timeout=2.0, total=None,
@@ -198,7 +198,9 @@ def ask_all(connection, server, questions, expected=None, window=64, timeout=2.0
                 good = got is not None
             else:
                 good = got is not None and got == expected[key]
-            if good:
+            if not good and len(reply) > 3 and reply[3] & 15 == 2:
+                tally.refused += 1  # SERVFAIL claims nothing
+            elif good:
                 tally.right += 1
             else:
                 tally.wrong += 1

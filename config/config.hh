@@ -136,7 +136,7 @@ struct Config {
 
 // Where a slot's place A (second = false) or B is found. Places of a netns replica are veths that
 // its host makes under a name derived from the appliance, the group's index and the slot, at most
-// 15 characters ("q3fa9c1g0r2a"), so that host and proxy agree without asking each other.
+// 15 characters ("qfbf63eg0r2a"), so that host and proxy agree without asking each other.
 // nullopt: this replica has no such place.
 std::optional<PortSpec> place_port(const Config& config, std::size_t group, voter::ReplicaId slot,
                                    bool second);

@@ -16,20 +16,25 @@ bool is_letter_or_digit(char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
 }
 
-// Insertions, deletions and replacements from one word to the other.
+// Insertions, deletions, replacements and swaps of neighbours from one word to the other.
 std::size_t distance(std::string_view a, std::string_view b) {
+    std::vector<std::size_t> before(b.size() + 1);  // the row before the last one
+    std::vector<std::size_t> last(b.size() + 1);
     std::vector<std::size_t> row(b.size() + 1);
-    std::iota(row.begin(), row.end(), std::size_t{0});
+    std::iota(last.begin(), last.end(), std::size_t{0});
     for (std::size_t i = 0; i < a.size(); ++i) {
-        std::size_t diagonal = row[0];
         row[0] = i + 1;
         for (std::size_t j = 0; j < b.size(); ++j) {
-            const std::size_t replaced = diagonal + (a[i] == b[j] ? 0 : 1);
-            diagonal = row[j + 1];
-            row[j + 1] = std::min({replaced, row[j] + 1, row[j + 1] + 1});
+            const std::size_t replaced = last[j] + (a[i] == b[j] ? 0 : 1);
+            row[j + 1] = std::min({replaced, row[j] + 1, last[j + 1] + 1});
+            if (i > 0 && j > 0 && a[i] == b[j - 1] && a[i - 1] == b[j]) {
+                row[j + 1] = std::min(row[j + 1], before[j - 1] + 1);
+            }
         }
+        std::swap(before, last);
+        std::swap(last, row);
     }
-    return row.back();
+    return last.back();
 }
 
 struct Unit {
@@ -44,20 +49,14 @@ constexpr Unit units[] = {
 }  // namespace
 
 std::string in_quotes(std::string_view text) {
+    std::size_t length = std::min(text.size(), quoted_length_max);
+    if (length < text.size()) {
+        // Not in the middle of a UTF-8 character.
+        while (length > 0 && (static_cast<unsigned char>(text[length]) & 0xc0u) == 0x80u) --length;
+    }
     std::string out = "\"";
-    for (std::size_t i = 0; i < text.size(); ++i) {
-        if (i == quoted_length_max) {
-            // Not in the middle of a UTF-8 character.
-            while (!out.empty() && (static_cast<unsigned char>(out.back()) & 0xc0u) == 0x80u) {
-                out.pop_back();
-            }
-            if (!out.empty() && (static_cast<unsigned char>(out.back()) & 0x80u) != 0) {
-                out.pop_back();
-            }
-            out += "...";
-            break;
-        }
-        const auto c = static_cast<unsigned char>(text[i]);
+    for (const char character : text.substr(0, length)) {
+        const auto c = static_cast<unsigned char>(character);
         if (c == '\n') {
             out += "\\n";
         } else if (c < 0x20 || c == 0x7f) {
@@ -65,9 +64,10 @@ std::string in_quotes(std::string_view text) {
             std::snprintf(escaped, sizeof escaped, "\\x%02x", c);
             out += escaped;
         } else {
-            out += text[i];
+            out += character;
         }
     }
+    if (length < text.size()) out += "...";
     return out + "\"";
 }
 
@@ -112,7 +112,7 @@ std::optional<std::uint64_t> parse_size(std::string_view text) {
     const auto [rest, error] = std::from_chars(text.data(), end, value);
     if (error != std::errc{}) return std::nullopt;
     std::string_view unit(rest, static_cast<std::size_t>(end - rest));
-    if (unit.starts_with(' ')) unit.remove_prefix(1);
+    if (unit.size() > 1 && unit.starts_with(' ')) unit.remove_prefix(1);
     for (const Unit& known : units) {
         if (unit != known.name) continue;
         constexpr auto most = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());

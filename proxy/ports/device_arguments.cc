@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <initializer_list>
 #include <string_view>
 #include <utility>
@@ -10,12 +11,16 @@
 namespace proxy {
 namespace {
 
+constexpr std::size_t packet_frame_bytes = 2048;
+constexpr std::size_t packet_frames = 1024;
+
 using Words = std::vector<std::pair<std::string, std::string>>;
 
 // Default words, overridden or extended by those options of the port that are known.
 tl::expected<std::string, std::string> merged(Words words, const config::PortSpec& spec,
                                               std::initializer_list<std::string_view> known) {
-    for (const auto& [key, value] : spec.options) {
+    for (const auto& option : spec.options) {
+        const std::string& key = option.first;
         if (std::find(known.begin(), known.end(), key) == known.end()) {
             std::string list;
             for (const auto& one : known) list += (list.empty() ? "" : ", ") + std::string(one);
@@ -25,9 +30,9 @@ tl::expected<std::string, std::string> merged(Words words, const config::PortSpe
         const auto same = std::find_if(words.begin(), words.end(),
                                        [&](const auto& word) { return word.first == key; });
         if (same != words.end()) {
-            same->second = value;
+            same->second = option.second;
         } else {
-            words.emplace_back(key, value);
+            words.push_back(option);
         }
     }
     std::string text;
@@ -62,9 +67,9 @@ tl::expected<DeviceArguments, std::string> device_arguments(const config::PortSp
             return device("net_af_packet", queues,
                           {{"iface", spec.what},
                            {"qpairs", count},
-                           {"framesz", "2048"},
+                           {"framesz", std::to_string(packet_frame_bytes)},
                            {"blocksz", "65536"},
-                           {"framecnt", "1024"},
+                           {"framecnt", std::to_string(packet_frames)},
                            {"qdisc_bypass", "1"}},
                           spec, {"framecnt", "blocksz", "qdisc_bypass"});
         case config::PortSpec::Kind::af_xdp:
@@ -98,6 +103,14 @@ tl::expected<DeviceArguments, std::string> device_arguments(const config::PortSp
             return DeviceArguments{"net_ring", {}, 1};
     }
     return tl::unexpected<std::string>("unknown kind of port");
+}
+
+std::size_t packet_ring_bytes(const config::PortSpec& spec) {
+    std::size_t frames = packet_frames;
+    for (const auto& [key, value] : spec.options) {
+        if (key == "framecnt") std::from_chars(value.data(), value.data() + value.size(), frames);
+    }
+    return 2 * frames * packet_frame_bytes;
 }
 
 std::string port_text(const config::PortSpec& spec) {

@@ -1,6 +1,7 @@
 // From a port as it is configured to the words a DPDK driver wants. Pure.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 
@@ -20,6 +21,9 @@ struct DeviceArguments {
 // an unknown one is an error that lists the known.
 tl::expected<DeviceArguments, std::string> device_arguments(const config::PortSpec& spec,
                                                             std::uint16_t queues);
+
+// An af_packet port's two rings together, for one queue.
+std::size_t packet_ring_bytes(const config::PortSpec& spec);
 
 // "af_packet:qc0", for messages.
 std::string port_text(const config::PortSpec& spec);

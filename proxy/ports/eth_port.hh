@@ -79,4 +79,8 @@ RingEnd ring_far_end(std::string_view name);
 enum class InterfaceState : std::uint8_t { up, down, gone };
 InterfaceState interface_state(const OpenedPort& port);
 
+// Frames the kernel had no room for since the last call (af_packet; 0 for others, see the device's
+// statistics).
+std::uint32_t take_missed(const OpenedPort& port);
+
 }  // namespace proxy

@@ -7,11 +7,14 @@
 #include <filesystem>
 #include <iterator>
 
+#include <fcntl.h>
 #include <linux/ethtool.h>
 #include <linux/if_packet.h>
 #include <linux/sockios.h>
 #include <net/if.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -110,6 +113,26 @@ tl::expected<void, std::string> may_open_packet_sockets() {
                           "unshare -Urn");
 }
 
+tl::expected<void, std::string> may_lock_memory(std::size_t bytes) {
+    rlimit limit{};
+    getrlimit(RLIMIT_MEMLOCK, &limit);
+    if (limit.rlim_cur < bytes && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_MEMLOCK, &limit);
+    }
+    void* trial = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_LOCKED, -1, 0);
+    if (trial != MAP_FAILED) {
+        munmap(trial, bytes);
+        return {};
+    }
+    return tl::unexpected("its rings need " + std::to_string(bytes >> 10) +
+                          " KiB of locked memory at once, and " +
+                          std::to_string(limit.rlim_cur >> 10) +
+                          " KiB are allowed: raise the limit (ulimit -l, LimitMEMLOCK), or give "
+                          "the port a smaller framecnt (64 or more)");
+}
+
 std::vector<int> open_descriptors() {
     std::vector<int> open;
     std::error_code error;
@@ -120,6 +143,8 @@ std::vector<int> open_descriptors() {
         std::from_chars(text.data(), text.data() + text.size(), fd);
         if (fd >= 0) open.push_back(fd);
     }
+    // The directory itself was open while it was read.
+    std::erase_if(open, [](int fd) { return fcntl(fd, F_GETFD) < 0; });
     std::sort(open.begin(), open.end());
     return open;
 }
@@ -142,6 +167,14 @@ std::vector<int> new_sockets(const std::vector<int>& before, const std::vector<i
     std::vector<int> fds;
     for (const auto& [inode, fd] : found) fds.push_back(fd);
     return fds;
+}
+
+void close_leftover_xdp_socket(int socket) {
+    int domain = 0;
+    socklen_t length = sizeof domain;
+    if (getsockopt(socket, SOL_SOCKET, SO_DOMAIN, &domain, &length) == 0 && domain == AF_XDP) {
+        close(socket);
+    }
 }
 
 std::vector<int> new_tuns(const std::vector<int>& before, const std::vector<int>& after) {

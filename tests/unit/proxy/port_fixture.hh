@@ -59,7 +59,7 @@ class Environment : public ::testing::Environment {
         char name[] = "/tmp/qports-XXXXXX";
         directory_ = mkdtemp(name);
         config::Eal eal;
-        eal.memory_mb = 64;
+        eal.memory_mb = 128;
         const auto started = proxy::start_eal(eal, "test", directory_);
         ASSERT_TRUE(started) << started.error();
         pool_ = rte_pktmbuf_pool_create("test", 8191, 0, 0, 2048 + RTE_PKTMBUF_HEADROOM, 0);
@@ -73,9 +73,10 @@ class Environment : public ::testing::Environment {
         std::filesystem::remove_all(directory_);
     }
     static rte_mempool* pool() { return pool_; }
+    static const std::filesystem::path& directory() { return directory_; }
 
   private:
-    std::filesystem::path directory_;
+    static inline std::filesystem::path directory_;
     static inline rte_mempool* pool_ = nullptr;
 };
 

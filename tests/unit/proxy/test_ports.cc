@@ -1,101 +1,17 @@
 // Real ports on a veth pair in a namespace of our own, and those that need no kernel.
-#include <chrono>
-#include <numeric>
-#include <thread>
+#include <array>
+#include <fstream>
+#include <map>
 
-#include <arpa/inet.h>
-#include <linux/if_packet.h>
-#include <net/ethernet.h>
-#include <net/if.h>
-#include <poll.h>
+#include <netinet/in.h>
 #include <rte_ring.h>
-#include <sys/socket.h>
 
-#include "port_fixture.hh"
+#include "veth_fixture.hh"
 
 namespace {
 
 using namespace port_test;
 using Kind = config::PortSpec::Kind;
-
-// The other side of a veth pair, as a plain packet socket.
-class Peer {
-  public:
-    explicit Peer(const char* interface) {
-        fd_ = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, htons(ETH_P_ALL));
-        sockaddr_ll address{};
-        address.sll_family = AF_PACKET;
-        address.sll_protocol = htons(ETH_P_ALL);
-        address.sll_ifindex = static_cast<int>(if_nametoindex(interface));
-        EXPECT_EQ(bind(fd_, reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
-        const int on = 1;
-        setsockopt(fd_, SOL_PACKET, PACKET_IGNORE_OUTGOING, &on, sizeof on);
-    }
-    ~Peer() { close(fd_); }
-    Peer(const Peer&) = delete;
-    Peer& operator=(const Peer&) = delete;
-
-    void send(const std::vector<std::uint8_t>& frame) const {
-        EXPECT_EQ(::send(fd_, frame.data(), frame.size(), 0), static_cast<ssize_t>(frame.size()));
-    }
-    // The next frame of our test type, or nothing within a second.
-    std::vector<std::uint8_t> receive() const {
-        for (int tries = 0; tries < 100; ++tries) {
-            pollfd wait{fd_, POLLIN, 0};
-            if (poll(&wait, 1, 1000) != 1) return {};
-            std::vector<std::uint8_t> frame(65536);
-            const ssize_t got = recv(fd_, frame.data(), frame.size(), 0);
-            if (got < 14) return {};
-            frame.resize(static_cast<std::size_t>(got));
-            if (frame[12] == 0x88 && frame[13] == 0xb5) return frame;
-        }
-        return {};
-    }
-
-  private:
-    int fd_;
-};
-
-// Of the EtherType for experiments (IEEE 802, 0x88b5), so that no kernel touches it.
-std::vector<std::uint8_t> frame(std::size_t size, std::uint8_t seed) {
-    std::vector<std::uint8_t> bytes(size);
-    std::iota(bytes.begin(), bytes.end(), seed);
-    bytes[0] = 0x02;
-    bytes[6] = 0x02;
-    bytes[12] = 0x88;
-    bytes[13] = 0xb5;
-    return bytes;
-}
-
-bool is_ours(const rte_mbuf* packet) {
-    const auto* data = rte_pktmbuf_mtod(packet, const std::uint8_t*);
-    return rte_pktmbuf_data_len(packet) >= 14 && data[12] == 0x88 && data[13] == 0xb5;
-}
-
-// Polls for one frame of ours for up to a second.
-rte_mbuf* receive(const proxy::OpenedPort& port) {
-    const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(1);
-    while (std::chrono::steady_clock::now() < until) {
-        for (std::uint16_t queue = 0; queue < port.rx_queues; ++queue) {
-            rte_mbuf* packet = nullptr;
-            if (port.data.rx_burst(queue, &packet, 1) == 0) continue;
-            if (is_ours(packet)) return packet;
-            rte_pktmbuf_free(packet);
-        }
-        std::this_thread::sleep_for(std::chrono::microseconds(100));
-    }
-    return nullptr;
-}
-
-class Veth : public ::testing::Test {
-  protected:
-    void SetUp() override {
-        if (!no_namespace().empty()) GTEST_SKIP() << no_namespace();
-        ASSERT_TRUE(run("ip link add qa type veth peer name qb")) << "ip link add failed";
-        ASSERT_TRUE(run("ip link set qb up"));
-    }
-    void TearDown() override { run("ip link del qa"); }
-};
 
 TEST_F(Veth, EchoesThroughAfPacket) {
     auto port = proxy::open_port(spec(Kind::af_packet, "qa"), 1, Environment::pool());
@@ -113,6 +29,202 @@ TEST_F(Veth, EchoesThroughAfPacket) {
         EXPECT_EQ(peer.receive(), frame(size, 1));
     }
     proxy::close_port(*port);
+}
+
+// The kernel would reassemble them into more than a frame of the ring holds, and cut that.
+TEST_F(Veth, FragmentsArriveAsTheyWereSent) {
+    ASSERT_TRUE(
+        run("ip addr add 10.9.0.1/24 dev qb && ip neigh add 10.9.0.2 lladdr "
+            "02:00:00:00:00:02 dev qb"));
+    auto port = proxy::open_port(spec(Kind::af_packet, "qa"), 1, Environment::pool());
+    ASSERT_TRUE(port) << port.error();
+    const int udp = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    sockaddr_in to{};
+    to.sin_family = AF_INET;
+    to.sin_port = htons(53);
+    to.sin_addr.s_addr = htonl(0x0a090002);
+    const std::vector<char> datagram(4000, 'y');
+    ASSERT_EQ(sendto(udp, datagram.data(), datagram.size(), 0, reinterpret_cast<sockaddr*>(&to),
+                     sizeof to),
+              static_cast<ssize_t>(datagram.size()));
+    close(udp);
+    std::vector<std::size_t> sizes;
+    for (int tries = 0; tries < 1000 && sizes.size() < 3; ++tries) {
+        rte_mbuf* packet = nullptr;
+        if (port->data.rx_burst(0, &packet, 1) == 0) {
+            std::this_thread::sleep_for(std::chrono::milliseconds(1));
+            continue;
+        }
+        const auto bytes = bytes_of(packet);
+        if (bytes.at(12) == 8 && bytes.at(13) == 0) sizes.push_back(bytes.size());
+        rte_pktmbuf_free(packet);
+    }
+    EXPECT_EQ(sizes, (std::vector<std::size_t>{1514, 1514, 1082}));
+    proxy::close_port(*port);
+}
+
+// With two queues a flow stays on one of them, both ways, and flows spread.
+TEST_F(Veth, QueuesShareByFlow) {
+    auto port = proxy::open_port(spec(Kind::af_packet, "qa"), 2, Environment::pool());
+    ASSERT_TRUE(port) << port.error();
+    ASSERT_EQ(port->rx_queues, 2);
+    ASSERT_EQ(port->wake_descriptors.size(), 2u);
+    const Peer peer("qb");
+    const auto udp = [](std::uint16_t from, std::uint16_t to, std::uint8_t a, std::uint8_t b) {
+        std::vector<std::uint8_t> f(60, 0);
+        f[0] = f[6] = 2;
+        f[12] = 8;
+        f[14] = 0x45;
+        f[17] = 46;
+        f[22] = 64;
+        f[23] = 17;
+        f[26] = f[30] = 10;
+        f[29] = a;
+        f[33] = b;
+        f[34] = static_cast<std::uint8_t>(from >> 8);
+        f[35] = static_cast<std::uint8_t>(from);
+        f[36] = static_cast<std::uint8_t>(to >> 8);
+        f[37] = static_cast<std::uint8_t>(to);
+        f[39] = 26;
+        return f;
+    };
+    std::map<std::uint16_t, std::array<unsigned, 2>> seen;  // client port -> frames by queue
+    for (std::uint16_t client = 1000; client < 1064; ++client) {
+        peer.send(udp(client, 53, 1, 2));
+        peer.send(udp(53, client, 2, 1));
+    }
+    unsigned received = 0;
+    for (int tries = 0; tries < 1000 && received < 128; ++tries) {
+        for (std::uint16_t queue = 0; queue < 2; ++queue) {
+            rte_mbuf* packet = nullptr;
+            while (port->data.rx_burst(queue, &packet, 1) == 1) {
+                const auto bytes = bytes_of(packet);
+                rte_pktmbuf_free(packet);
+                if (bytes.at(12) != 8 || bytes.at(13) != 0) continue;
+                const auto from = static_cast<std::uint16_t>(bytes[34] << 8 | bytes[35]);
+                const auto to = static_cast<std::uint16_t>(bytes[36] << 8 | bytes[37]);
+                ++seen[from == 53 ? to : from][queue];
+                ++received;
+            }
+        }
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    EXPECT_EQ(received, 128u);
+    std::array<unsigned, 2> flows{};
+    for (const auto& [client, by_queue] : seen) {
+        EXPECT_TRUE(by_queue[0] == 0 || by_queue[1] == 0) << client;
+        ++flows[by_queue[0] == 0 ? 1 : 0];
+    }
+    EXPECT_GT(flows[0], 8u);
+    EXPECT_GT(flows[1], 8u);
+    proxy::close_port(*port);
+}
+
+// What the host's own stack sends there is not ours to see.
+TEST_F(Veth, HostsOwnPacketsAreNotReceived) {
+    auto port = proxy::open_port(spec(Kind::af_packet, "qa"), 1, Environment::pool());
+    ASSERT_TRUE(port) << port.error();
+    const Peer host("qa");
+    const Peer peer("qb");
+    host.send(frame(60, 9));
+    EXPECT_EQ(peer.receive(), frame(60, 9));
+    peer.send(frame(60, 7));
+    rte_mbuf* packet = receive(*port);
+    ASSERT_NE(packet, nullptr);
+    EXPECT_EQ(bytes_of(packet), frame(60, 7));
+    rte_pktmbuf_free(packet);
+    proxy::close_port(*port);
+}
+
+TEST_F(Veth, FramesThatFoundNoRoomAreCounted) {
+    auto small = spec(Kind::af_packet, "qa");
+    small.options = {{"framecnt", "64"}};
+    auto port = proxy::open_port(small, 1, Environment::pool());
+    ASSERT_TRUE(port) << port.error();
+    const Peer peer("qb");
+    discard(*port);
+    EXPECT_EQ(proxy::take_missed(*port), 0u);
+    for (int i = 0; i < 100; ++i) peer.send(frame(60, 7));
+    EXPECT_GE(proxy::take_missed(*port), 36u);
+    EXPECT_EQ(proxy::take_missed(*port), 0u);
+    discard(*port);
+    proxy::close_port(*port);
+}
+
+TEST_F(Veth, InterfaceThatVanishesIsSeen) {
+    auto port = proxy::open_port(spec(Kind::af_packet, "qa"), 1, Environment::pool());
+    ASSERT_TRUE(port) << port.error();
+    EXPECT_EQ(proxy::interface_state(*port), proxy::InterfaceState::up);
+    ASSERT_TRUE(run("ip link set qa down"));
+    EXPECT_EQ(proxy::interface_state(*port), proxy::InterfaceState::down);
+    ASSERT_TRUE(run("ip link set qa up"));
+    EXPECT_EQ(proxy::interface_state(*port), proxy::InterfaceState::up);
+    ASSERT_TRUE(run("ip link del qb"));
+    EXPECT_EQ(proxy::interface_state(*port), proxy::InterfaceState::gone);
+    // Another of its name is another interface.
+    make_pair("");
+    EXPECT_EQ(proxy::interface_state(*port), proxy::InterfaceState::gone);
+    // Sending into the void neither blocks nor leaks: the environment counts packets.
+    for (int i = 0; i < 2000; ++i) {
+        rte_mbuf* one = packet(frame(60, 1));
+        if (port->data.tx_burst(0, &one, 1) == 0) rte_pktmbuf_free(one);
+    }
+    proxy::close_port(*port);
+    auto fresh = proxy::open_port(spec(Kind::af_packet, "qa"), 1, Environment::pool());
+    EXPECT_TRUE(fresh) << fresh.error();
+    if (fresh) proxy::close_port(*fresh);
+}
+
+std::size_t resident_kb() {
+    std::ifstream status("/proc/self/status");
+    for (std::string line; std::getline(status, line);) {
+        if (line.starts_with("VmRSS:")) return std::stoul(line.substr(6));
+    }
+    return 0;
+}
+
+std::size_t descriptor_count() {
+    std::size_t count = 0;
+    for ([[maybe_unused]] const auto& entry :
+         std::filesystem::directory_iterator("/proc/self/fd")) {
+        ++count;
+    }
+    return count;
+}
+
+// Each cycle waits for the kernel for about 0.1 s: 40 in the suite, QUORATE_CYCLES=200 by hand.
+TEST_F(Veth, OpensAndClosesWithoutLeaks) {
+    const char* wanted = std::getenv("QUORATE_CYCLES");
+    const int cycles = wanted != nullptr ? std::atoi(wanted) : 40;
+    auto small = spec(Kind::af_packet, "qa");
+    small.options = {{"framecnt", "64"}};
+    const auto cycle = [&] {
+        auto port = proxy::open_port(small, 1, Environment::pool());
+        ASSERT_TRUE(port) << port.error();
+        EXPECT_LT(port->data.id, 2);
+        discard(*port);
+        proxy::close_port(*port);
+    };
+    for (int i = 0; i < 8; ++i) cycle();
+    const std::size_t descriptors = descriptor_count();
+    const std::size_t resident = resident_kb();
+    for (int i = 0; i < cycles; ++i) cycle();
+    EXPECT_EQ(descriptor_count(), descriptors);
+    EXPECT_LT(resident_kb(), resident + 1024);
+}
+
+// A port that cannot be opened leaves nothing either.
+TEST_F(Veth, FailedOpenLeavesNothing) {
+    auto impossible = spec(Kind::af_packet, "qa");
+    impossible.options = {{"framecnt", "1"}};
+    const auto once = [&] {
+        const auto port = proxy::open_port(impossible, 1, Environment::pool());
+        EXPECT_FALSE(port);
+    };
+    once();
+    const std::size_t descriptors = descriptor_count();
+    for (int i = 0; i < 20; ++i) once();
+    EXPECT_EQ(descriptor_count(), descriptors);
 }
 
 TEST(Errors, SayWhatToDo) {

@@ -1,0 +1,57 @@
+#include "proxy/ports/pools.hh"
+
+#include <algorithm>
+
+#include <rte_errno.h>
+#include <rte_mbuf.h>
+#include <rte_mempool.h>
+
+namespace proxy {
+namespace {
+
+std::uint32_t element_bytes(std::uint16_t private_bytes, std::uint16_t data_bytes) {
+    return static_cast<std::uint32_t>(sizeof(rte_mbuf)) + private_bytes + RTE_PKTMBUF_HEADROOM +
+           data_bytes;
+}
+
+std::size_t bytes_of(std::uint32_t count, std::uint16_t private_bytes, std::uint16_t data_bytes) {
+    rte_mempool_objsz size{};
+    const std::size_t each =
+        rte_mempool_calc_obj_size(element_bytes(private_bytes, data_bytes), 0, &size);
+    return count * (each + sizeof(void*) * 2);  // and its place in the ring, a power of two
+}
+
+}  // namespace
+
+std::size_t pool_memory_bytes(const PoolSizes& sizes) {
+    return bytes_of(sizes.packets, sizes.private_bytes, packet_bytes_max) +
+           bytes_of(sizes.jumbo, sizes.private_bytes, jumbo_bytes_max);
+}
+
+tl::expected<Pools, std::string> make_pools(const PoolSizes& sizes) {
+    const unsigned cache =
+        std::min({sizes.cache_per_worker, static_cast<unsigned>(RTE_MEMPOOL_CACHE_MAX_SIZE),
+                  static_cast<unsigned>(sizes.packets / 2)});
+    Pools pools;
+    pools.packets = rte_pktmbuf_pool_create("packets", sizes.packets, cache, sizes.private_bytes,
+                                            RTE_PKTMBUF_HEADROOM + packet_bytes_max, SOCKET_ID_ANY);
+    if (pools.packets != nullptr) {
+        pools.jumbo =
+            rte_pktmbuf_pool_create("jumbo", sizes.jumbo, 0, sizes.private_bytes,
+                                    RTE_PKTMBUF_HEADROOM + jumbo_bytes_max, SOCKET_ID_ANY);
+    }
+    if (pools.packets != nullptr && pools.jumbo != nullptr) return pools;
+    const std::string cause = rte_strerror(rte_errno);
+    free_pools(pools);
+    const std::size_t need_mb = (pool_memory_bytes(sizes) >> 20) + 16;
+    return tl::unexpected("no memory for " + std::to_string(sizes.packets) + " packets (" + cause +
+                          "): set eal.memory_mb to " + std::to_string(need_mb) + " or more");
+}
+
+void free_pools(Pools& pools) {
+    rte_mempool_free(pools.packets);
+    rte_mempool_free(pools.jumbo);
+    pools = Pools{};
+}
+
+}  // namespace proxy

@@ -12,7 +12,6 @@ namespace {
 
 constexpr std::uint16_t arp_request = 1;
 constexpr std::uint16_t arp_reply = 2;
-constexpr std::uint8_t neighbour_solicitation = 135;
 constexpr std::uint8_t neighbour_advertisement = 136;
 constexpr std::uint8_t option_source_link_address = 1;
 constexpr std::uint8_t option_target_link_address = 2;
@@ -77,7 +76,7 @@ bool read_options(Bytes options, std::optional<MacAddress>& source) {
 }
 
 DropReason read_solicitation(Bytes frame, const Frame& parsed, NeighbourQuestion& out) {
-    if (parsed.icmp_type != neighbour_solicitation) return DropReason::neighbour_ignored;
+    if (parsed.icmp_type != icmpv6_neighbour_solicitation) return DropReason::neighbour_ignored;
     const std::byte* const message = frame.data() + parsed.l4_offset;
     // RFC 6980: never behind a fragment header, not even a whole one.
     const bool behind_fixed_header = parsed.l4_offset == parsed.l3_offset + ipv6_header_len;

@@ -140,6 +140,18 @@ TEST(Checksum, UdpZero) {
     EXPECT_EQ(wire::load_be16(frame.data() + 40), 0xffff);
 }
 
+// The sum of zero bytes is the one zero that is wrong.
+TEST(Checksum, IcmpOfZerosIsWrong) {
+    Octets frame =
+        ethernet(0x0800, ipv4(ip("192.0.2.7"), ip("198.51.100.1"), 1, Octets(16, std::byte{0})));
+    Frame parsed;
+    ASSERT_EQ(wire::parse_frame(frame, parsed), DropReason::none);
+    EXPECT_FALSE(wire::l4_checksum_right(frame, parsed));
+    wire::write_l4_checksum(frame, parsed);
+    EXPECT_EQ(wire::load_be16(frame.data() + 36), 0xffff);
+    EXPECT_TRUE(wire::l4_checksum_right(frame, parsed));
+}
+
 TEST(Checksum, UdpShorterThanTheIpPayloadSumsOnlyItself) {
     const wire::IpAddress from = ip("192.0.2.7");
     const wire::IpAddress to = ip("198.51.100.1");

@@ -67,6 +67,16 @@ TEST(Write, UdpIsTheObviousFrame) {
     }
 }
 
+// RFC 768: a sum of 0 is written as 0xffff, since 0 says that there is none.
+TEST(Write, UdpChecksumIsNeverZero) {
+    const auto checksum = [](const Octets& payload) {
+        Octets out(100);
+        EXPECT_EQ(wire::write_udp(out, plain, service6, 53, client6, 4711, 0, payload), 64u);
+        return wire::load_be16(out.data() + 60);
+    };
+    EXPECT_EQ(checksum(be16(checksum(octets({0, 0})))), 0xffff);
+}
+
 TEST(Write, UdpLongerThanIpAllows) {
     Octets out(70000);
     const auto write = [&](const wire::IpAddress& from, const wire::IpAddress& to,

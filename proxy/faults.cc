@@ -26,7 +26,7 @@ void Worker::fault(const Record& record, voter::Fault fault, ReplicaId slot) {
     if (plan_->groups[record.group].logged && excused(record, fault, slot)) return;
     const voter::RequestKind kind =
         plan_->services[record.key.service].matcher.kind_of(record.request_payload());
-    const voter::SourceId source{key_hash_.source(record.key.client)};
+    const voter::SourceId source = key_hash_.accuser(record.key.client);
     const voter::Finding finding =
         accusations_[record.group].record(fault, slot, source, kind, voter::Ticks{now_});
     if (finding.suspect) {

@@ -108,6 +108,14 @@ class KeyHash {
         std::memcpy(address, client.octets.data(), sizeof address);
         return fold(address[0] ^ secrets_[3], address[1] ^ secrets_[0]);
     }
+    // Who dissent is attributed to: of an IPv6 address the first half, the rest is the client's to
+    // choose. IPv4 addresses are mapped, their first half is 0.
+    voter::SourceId accuser(const wire::IpAddress& client) const {
+        std::uint64_t address[2];
+        std::memcpy(address, client.octets.data(), sizeof address);
+        if (address[0] != 0) address[1] = 0;
+        return {fold(address[0] ^ secrets_[2], address[1] ^ secrets_[1])};
+    }
     std::uint64_t flow(const wire::IpAddress& client, std::uint16_t client_port) const {
         return fold(source(client) ^ secrets_[1], client_port ^ secrets_[2]);
     }

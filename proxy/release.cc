@@ -245,7 +245,8 @@ void Worker::close(Record& record) {
     switch (record.ballot.verdict()) {
         case Verdict::agreed:
             counters.agreed.add(1);
-            accusations_[record.group].agreed(voter::Ticks{now_});
+            accusations_[record.group].agreed(key_hash_.accuser(record.key.client),
+                                              voter::Ticks{now_});
             break;
         case Verdict::split:
             counters.split.add(1);

@@ -30,7 +30,8 @@ using BallotId = Id<struct BallotTag, std::uint32_t>;
 using Ticks = Id<struct TicksTag, std::uint64_t>;
 // What a request asks for, as far as its protocol tells (DNS: opcode, type, class). 0: unknown.
 using RequestKind = Id<struct RequestKindTag, std::uint32_t>;
-// Who asks: a keyed hash of the client's address, never the address itself.
+// Who asks: a keyed hash of the client's address, never the address itself. Of an IPv6 address the
+// first 64 bits: all the others are the client's to choose.
 using SourceId = Id<struct SourceTag, std::uint64_t>;
 
 constexpr unsigned faults_max = 3;

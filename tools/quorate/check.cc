@@ -9,33 +9,30 @@
 #include "config/config.hh"
 #include "config/words.hh"
 #include "tools/quorate/commands.hh"
+#include "tools/quorate/output.hh"
 
 namespace quorate {
 
 namespace {
+
+using Json = nlohmann::ordered_json;
 
 struct Options {
     std::string file;
     bool json = false;
 };
 
-void print_json(const nlohmann::ordered_json& object) {
-    // Paths and keys may hold bytes that are not UTF-8.
-    const auto replace = nlohmann::ordered_json::error_handler_t::replace;
-    std::printf("%s\n", object.dump(-1, ' ', false, replace).c_str());
-}
-
 void check(const Options& options) {
     const auto loaded = config::load(options.file);
     if (!loaded) {
         const config::Error& error = loaded.error();
         if (options.json) {
-            print_json({{"ok", false},
-                        {"file", options.file},
-                        {"line", error.line},
-                        {"key", error.key},
-                        {"what", error.what},
-                        {"fix", error.fix}});
+            print_json(Json{{"ok", false},
+                            {"file", options.file},
+                            {"line", error.line},
+                            {"key", error.key},
+                            {"what", error.what},
+                            {"fix", error.fix}});
         } else {
             std::fprintf(stderr, "%s\n", error.text().c_str());
         }
@@ -44,12 +41,12 @@ void check(const Options& options) {
     std::size_t replicas = 0;
     for (const config::Group& group : loaded->groups) replicas += group.replicas.size();
     if (options.json) {
-        print_json({{"ok", true},
-                    {"file", options.file},
-                    {"name", loaded->name},
-                    {"groups", loaded->groups.size()},
-                    {"replicas", replicas},
-                    {"services", loaded->services.size()}});
+        print_json(Json{{"ok", true},
+                        {"file", options.file},
+                        {"name", loaded->name},
+                        {"groups", loaded->groups.size()},
+                        {"replicas", replicas},
+                        {"services", loaded->services.size()}});
         return;
     }
     std::printf("%s: ok: %s, %s, %s\n", options.file.c_str(),

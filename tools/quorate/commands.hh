@@ -23,8 +23,10 @@ enum class Exit : int {
 struct Leave {
     Exit code;
 };
-[[noreturn]] void leave(Exit code);
+[[noreturn]] inline void leave(Exit code) { throw Leave{code}; }
 
 void add_check(CLI::App& app);
+void add_status(CLI::App& app);
+void add_top(CLI::App& app);
 
 }  // namespace quorate

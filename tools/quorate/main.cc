@@ -1,15 +1,17 @@
 // `quorate`, the operator's command line. It decides nothing: it checks files, asks the proxy over
 // its control socket, and prints.
+#include <algorithm>
 #include <cstdio>
 #include <exception>
+#include <string>
+#include <vector>
 
 #include <CLI/CLI.hpp>
 
+#include "config/words.hh"
 #include "tools/quorate/commands.hh"
 
 namespace quorate {
-
-void leave(Exit code) { throw Leave{code}; }
 
 namespace {
 
@@ -19,6 +21,20 @@ constexpr const char* exit_codes =
     "  1  what was asked about is bad, or what was asked for failed\n"
     "  2  wrong arguments, or a wrong configuration\n"
     "  3  the proxy cannot be reached\n";
+
+// What CLI11 would call a missing or unexpected argument: a word where a subcommand belongs.
+bool complain_of_command(const CLI::App& app, int argc, char** argv) {
+    if (argc < 2 || argv[1][0] == '-') return false;
+    std::vector<std::string> names;
+    for (const CLI::App* command : app.get_subcommands({})) names.push_back(command->get_name());
+    if (std::find(names.begin(), names.end(), argv[1]) != names.end()) return false;
+    const auto meant =
+        config::nearest(argv[1], std::vector<std::string_view>(names.begin(), names.end()));
+    std::fprintf(stderr, "quorate: there is no command %s", config::in_quotes(argv[1]).c_str());
+    if (meant) std::fprintf(stderr, "; did you mean %s?", std::string(*meant).c_str());
+    std::fprintf(stderr, "\nRun with --help for more information.\n");
+    return true;
+}
 
 int run(int argc, char** argv) {
     CLI::App app{
@@ -30,7 +46,10 @@ int run(int argc, char** argv) {
     app.footer(exit_codes);
 
     add_check(app);
+    add_status(app);
+    add_top(app);
 
+    if (complain_of_command(app, argc, argv)) return static_cast<int>(Exit::usage);
     try {
         app.parse(argc, argv);
         return static_cast<int>(Exit::ok);

@@ -89,6 +89,18 @@ TEST(Example, IsRightAndSaysWhatItSays) {
     EXPECT_EQ(config.services[1].matcher.kind(), voter::MatcherKind::offset_length);
 }
 
+TEST(Example, OfEachServiceIsRight) {
+    unsigned seen = 0;
+    for (const auto& entry : std::filesystem::directory_iterator(EXAMPLES)) {
+        const std::filesystem::path file = entry.path() / "quorate.toml";
+        if (!std::filesystem::exists(file)) continue;
+        const auto loaded = load(file, Machine{});
+        EXPECT_TRUE(loaded.has_value()) << loaded.error().text();
+        ++seen;
+    }
+    EXPECT_GE(seen, 2u);
+}
+
 TEST(Defaults, AreThoseOfTheHeader) {
     const Config config = right(short_one);
     const Config made{};

@@ -1,0 +1,77 @@
+// The proxy's status object as values. Tolerant: what is missing or of another type is "not known",
+// so that a newer tool reads an older proxy and the other way round.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+namespace quorate {
+
+using Count = std::optional<std::uint64_t>;
+
+struct ReplicaStatus {
+    Count slot;
+    std::string name;
+    Count incarnation;
+    std::string standing;  // absent, starting, lagging, admitted, suspended
+    std::string place;     // a or b
+    std::string port;
+    std::string reason;
+    Count replies;
+    Count dissent;
+    Count silence;
+    bool suspect = false;
+};
+
+struct GroupStatus {
+    std::string name;
+    std::string state;
+    std::string mode;
+    Count quorum;
+    Count f;
+    std::optional<std::int64_t> masking;  // faults that it can still mask
+    bool halted = false;
+    Count requests;
+    Count agreed;
+    Count split;
+    Count expired;
+    std::optional<double> p50_us;
+    std::optional<double> p99_us;
+    std::optional<double> max_us;
+    std::vector<std::pair<std::string, std::string>> log;  // as the proxy names things
+    std::vector<std::string> nondeterministic_kinds;
+    std::vector<ReplicaStatus> replicas;
+
+    std::size_t admitted() const;
+    // It can answer: not halted, and a quorum of replicas is admitted (as far as is known).
+    bool answers() const;
+};
+
+struct ProxyStatus {
+    std::string name;
+    std::string mode;
+    Count pid;
+    Count uptime_s;
+    Count epoch;
+    Count workers;
+    Count received;
+    Count sent;
+    Count dropped;
+    Count held;
+    std::optional<bool> balanced;  // received = sent + dropped + held
+    std::vector<GroupStatus> groups;
+    std::map<std::string, std::uint64_t> drops;
+
+    // Every group answers and every packet is accounted for.
+    bool healthy() const;
+};
+
+ProxyStatus read_status(const nlohmann::json& status);
+
+}  // namespace quorate

@@ -7,6 +7,7 @@ namespace voter::dns {
 namespace {
 
 constexpr std::size_t fixed_len = 10;  // type, class, TTL, length
+constexpr std::uint16_t flags_voted = 0xffff & ~flag_checking_disabled;
 
 // Unpacks the data of a record that has names in it. Returns the octets written; 0: malformed or
 // too long.
@@ -115,7 +116,7 @@ bool Form::assign(Bytes reply) {
     count_ = 0;
     moved_ = false;
     store_u16(&bytes_[0], message->header.id);
-    store_u16(&bytes_[2], message->header.flags);
+    store_u16(&bytes_[2], message->header.flags & flags_voted);
     bytes_[4] = std::byte{message->opt ? message->opt->rcode_high() : std::uint8_t{0}};
     bytes_[5] = static_cast<std::byte>(voted);
     store_u16(&bytes_[6], voted == Voted::none ? std::uint16_t{0} : message->count(section));

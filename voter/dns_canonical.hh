@@ -7,6 +7,8 @@
 // a truncated reply's records and servers cut them off at different places.
 //
 // Why names in record data lose their case too: nsd and knot lower-case them, named keeps them.
+// Why the flag CD is left out: named repeats the request's, nsd and knot clear it; a composed reply
+// repeats it (RFC 4035 section 3.1.6).
 //
 // Known limit: a form is at most canonical_len_max octets. A message whose names unpack to more is
 // treated as not DNS, as is one with a malformed name where a name must be.
@@ -77,6 +79,7 @@ class Form {
     Bytes contents(Form& spare) const;
 
     std::uint16_t id() const { return load_u16(&bytes_[0]); }
+    // Without CD.
     std::uint16_t flags() const { return load_u16(&bytes_[2]); }
     std::uint8_t rcode_high() const { return load_u8(&bytes_[4]); }
     Voted voted() const { return static_cast<Voted>(load_u8(&bytes_[5])); }

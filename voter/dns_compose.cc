@@ -197,10 +197,11 @@ std::size_t compose(Bytes request, std::span<const Bytes> agreeing, unsigned quo
 
     const std::size_t limit = udp_payload_of(asked);
     const std::size_t reserved = with_opt ? opt_len : 0;
+    const std::uint16_t flags = form.flags() | (asked.header.flags & flag_checking_disabled);
     const std::uint16_t questions = form.question().empty() ? 0 : 1;
     Writer writer(out, scratch.names);
     writer.limit(std::min(limit, out.size()) - std::min(reserved, out.size()));
-    writer.header(form.id(), form.flags(), questions);
+    writer.header(form.id(), flags, questions);
     writer.question(form.question());
     const std::size_t bare = writer.position();
     if (!writer.fits()) return 0;
@@ -219,7 +220,7 @@ std::size_t compose(Bytes request, std::span<const Bytes> agreeing, unsigned quo
     std::size_t records = form.size();
     if (!whole) {
         writer.rewind(0);
-        writer.header(form.id(), form.flags() | flag_truncated, questions);
+        writer.header(form.id(), flags | flag_truncated, questions);
         writer.rewind(bare);
         records = additional = 0;
     }

@@ -1,5 +1,7 @@
 #include "voter/dns_matcher.hh"
 
+#include <algorithm>
+
 #include "voter/dns_canonical.hh"
 #include "voter/dns_message.hh"
 #include "voter/dns_text.hh"
@@ -7,12 +9,12 @@
 namespace voter::dns {
 namespace {
 
-// How a kind is packed: 1 | opcode:4 | class:11 | type:16. Classes above 2046 share one value.
+// How a kind is packed: 1 | opcode:4 | class:11 | type:16. Classes from 2046 up share one value.
 constexpr std::uint32_t kind_known = 1u << 31;
 constexpr unsigned kind_opcode_shift = 27;
 constexpr unsigned kind_class_shift = 16;
 constexpr std::uint32_t kind_class_max = 0x7ff;
-constexpr std::uint32_t kind_malformed = kind_class_max << kind_class_shift;
+constexpr std::uint32_t kind_unusual = kind_class_max << kind_class_shift;
 
 constexpr std::uint16_t class_in = 1;
 constexpr std::uint8_t opcode_query = 0;
@@ -29,6 +31,12 @@ bool same_question(Bytes a, const Header& a_header, Bytes b, const Header& b_hea
     return a_question && b_question &&
            equal(a.subspan(header_len, a_question->length()),
                  b.subspan(header_len, b_question->length()));
+}
+
+// Nothing but a question, and perhaps an OPT.
+bool plain(const Message& message) {
+    return message.count(Section::answer) == 0 && message.count(Section::authority) == 0 &&
+           message.count(Section::additional) == (message.opt ? 1 : 0);
 }
 
 }  // namespace
@@ -55,13 +63,14 @@ bool repeats(Bytes request, Bytes again) {
 
 RequestKind kind_of(Bytes request) {
     const std::optional<Header> header = read_header(request);
-    if (!header) return RequestKind{kind_known | kind_malformed};
-    const std::uint32_t opcode = std::uint32_t{header->opcode()} << kind_opcode_shift;
-    const std::optional<Question> question = read_question(request, *header);
-    if (!question) return RequestKind{kind_known | opcode | kind_malformed};
-    const std::uint32_t klass =
-        question->klass < kind_class_max ? question->klass : kind_class_max - 1;
-    return RequestKind{kind_known | opcode | klass << kind_class_shift | question->type};
+    const std::uint32_t opcode = header ? std::uint32_t{header->opcode()} << kind_opcode_shift : 0;
+    const std::optional<Message> message = read_message(request);
+    if (!message || !message->question || (opcode == opcode_query && !plain(*message))) {
+        return RequestKind{kind_known | opcode | kind_unusual};
+    }
+    const Question& question = *message->question;
+    const std::uint32_t klass = std::min<std::uint32_t>(question.klass, kind_class_max - 1);
+    return RequestKind{kind_known | opcode | klass << kind_class_shift | question.type};
 }
 
 std::size_t describe_kind(RequestKind kind, std::span<char> out) {
@@ -69,8 +78,8 @@ std::size_t describe_kind(RequestKind kind, std::span<char> out) {
     const std::uint32_t opcode = kind.value >> kind_opcode_shift & 0xf;
     const std::uint32_t klass = kind.value >> kind_class_shift & kind_class_max;
     if (opcode != opcode_query) text.add("opcode ").add(std::size_t{opcode});
-    if ((kind.value & kind_malformed) == kind_malformed) {
-        text.add(text.size() == 0 ? "malformed" : "");
+    if ((kind.value & kind_unusual) == kind_unusual) {
+        text.add(text.size() == 0 ? "unusual" : " unusual");
     } else {
         text.add(text.size() == 0 ? "" : " ").add_type(static_cast<std::uint16_t>(kind.value));
         if (klass != class_in) text.add(" ").add_class(static_cast<std::uint16_t>(klass));

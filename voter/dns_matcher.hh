@@ -25,10 +25,12 @@ std::optional<MatchKey> reply_key(Bytes reply);
 bool answers(Bytes request, Bytes reply);
 // Same id, opcode and question; where there is not just one question, the same bytes.
 bool repeats(Bytes request, Bytes again);
-// Opcode, type and class; never 0.
+// Opcode, type and class; never 0. Messages of unusual form (not DNS, or records other than one OPT
+// in a query) are a kind of their own: servers treat them differently, and with them a client must
+// not be able to have an honest kind marked.
 RequestKind kind_of(Bytes request);
 
-// "A", "TXT CH", "ANY", "opcode 2", "malformed": what kind_of() said, for people. Returns the
+// "A", "TXT CH", "ANY", "opcode 2", "unusual": what kind_of() said, for people. Returns the
 // characters written, at most out.size().
 std::size_t describe_kind(RequestKind kind, std::span<char> out);
 

@@ -121,6 +121,14 @@ TEST_F(DnsCompose, TheExtendedRcodeIsTheVotedOne) {
     EXPECT_TRUE(compose(plain, badvers).empty());  // a request without OPT cannot be told so
 }
 
+TEST_F(DnsCompose, CheckingDisabledIsTheRequests) {
+    const Octets clear = message(1, standard, asked, {{a(to(12), 1)}});
+    const Octets set = message(1, standard | 0x10, asked, {{a(to(12), 1)}});
+    EXPECT_EQ(compose(plain, {clear, set}), clear);
+    EXPECT_EQ(compose(plain, {set, clear}), clear);
+    EXPECT_EQ(compose(message(1, 0x0110, asked), {clear, set}), set);
+}
+
 TEST_F(DnsCompose, AuthorityBesideAnAnswerDoesNotLeave) {
     const Octets ns = record(name("example"), 2, 60, name("evil.test"));
     EXPECT_EQ(compose(plain, {message(1, standard, asked, {{a(to(12), 1)}, {ns}}),

@@ -76,9 +76,14 @@ TEST(DnsMatcher, KindsAreTypeClassAndOpcode) {
     EXPECT_EQ(described(request(9, question("version.bind", 16, 3))), "TXT CH");
     EXPECT_EQ(described(request(9, question("x", 65280))), "TYPE65280");
     EXPECT_EQ(described(message(9, 0x1000, asked)), "opcode 2 A");
-    EXPECT_EQ(described(request(9, {})), "malformed");
-    EXPECT_EQ(described(message(9, 0x1000, {})), "opcode 2");
-    EXPECT_EQ(described({}), "malformed");
+    EXPECT_EQ(described(request(9, {})), "unusual");
+    EXPECT_EQ(described(message(9, 0x1000, {})), "opcode 2 unusual");
+    EXPECT_EQ(described(request(9, asked, {{}, {}, {opt(512)}})), "A");
+    EXPECT_EQ(described(plain + u8(0)), "unusual");
+    EXPECT_EQ(described(request(9, asked, {{a(to(12), 1)}})), "unusual");
+    EXPECT_EQ(described(request(9, asked, {{}, {}, {a(to(12), 1)}})), "unusual");
+    EXPECT_EQ(described(message(9, 0x2000, asked, {{a(to(12), 1)}})), "opcode 4 A");  // NOTIFY
+    EXPECT_EQ(described({}), "unusual");
     EXPECT_NE(dns::kind_of(request(9, question("x", 0, 0))).value, 0u);
     EXPECT_EQ(dns::kind_of(plain), dns::kind_of(request(77, question("else.where"))));
     EXPECT_NE(dns::kind_of(request(9, question("x", 1, 0xffff))), dns::kind_of(request(9, {})));

@@ -7,6 +7,24 @@ namespace voter::dns {
 namespace {
 
 constexpr std::size_t fixed_len = 10;  // type, class, TTL, length
+std::uint64_t load_u64(const std::byte* at) {
+    std::uint64_t value;
+    std::memcpy(&value, at, sizeof value);
+    return value;
+}
+
+// For a quick order only: who makes keys meet gains comparisons, nothing else. A record has eleven
+// octets or more.
+std::uint64_t key_of(Bytes record) {
+    const std::byte* const last = record.data() + record.size() - 8;
+    std::uint64_t key = load_u64(last);
+    for (const std::byte* at = record.data(); at < last; at += 8) {
+        key = (key ^ load_u64(at)) * 0x9e3779b97f4a7c15;
+        key ^= key >> 32;
+    }
+    return key;
+}
+
 constexpr std::uint16_t flags_voted = 0xffff & ~flag_checking_disabled;
 
 // Unpacks the data of a record that has names in it. Returns the octets written; 0: malformed or
@@ -79,8 +97,14 @@ RdataShape rdata_shape(std::uint16_t type) {
 
 std::size_t write_canonical(Bytes message, const Record& record, MutableBytes out) {
     const std::size_t owner = read_name(message, record.owner, out);
-    if (owner == 0 || out.size() - owner < fixed_len) return 0;
-    const MutableBytes data = out.subspan(owner + fixed_len);
+    if (owner == 0) return 0;
+    const std::size_t rest = write_canonical_rest(message, record, out.subspan(owner));
+    return rest == 0 ? 0 : owner + rest;
+}
+
+std::size_t write_canonical_rest(Bytes message, const Record& record, MutableBytes out) {
+    if (out.size() < fixed_len) return 0;
+    const MutableBytes data = out.subspan(fixed_len);
     const RdataShape shape = rdata_shape(record.type);
     std::size_t length = record.rdata_len;
     if (shape.names != 0) {
@@ -90,21 +114,24 @@ std::size_t write_canonical(Bytes message, const Record& record, MutableBytes ou
         if (length > data.size()) return 0;
         if (length != 0) std::memcpy(data.data(), &message[record.rdata], length);
     }
-    std::byte* fixed = &out[owner];
-    store_u16(fixed, record.type);
-    store_u16(fixed + 2, record.klass);
-    store_u32(fixed + 4, record.ttl);
-    store_u16(fixed + 8, static_cast<std::uint16_t>(length));
-    return owner + fixed_len + length;
+    store_u16(&out[0], record.type);
+    store_u16(&out[2], record.klass);
+    store_u32(&out[4], record.ttl);
+    store_u16(&out[8], static_cast<std::uint16_t>(length));
+    return fixed_len + length;
 }
 
 CanonicalRecord open_canonical(Bytes record) { return {record, skip_name(record, 0)}; }
 
-bool Form::assign(Bytes reply) {
-    const std::optional<Message> message = read_message(reply);
+bool Form::assign(Bytes reply, std::size_t length_max) {
+    // The head is small: a name, at most.
+    const MutableBytes room = MutableBytes(bytes_).first(
+        std::clamp(length_max, head_len + name_len_max + 4, bytes_.size()));
+    std::optional<Message> message = read_head(reply);
     if (!message) return false;
+    const Header& header = message->header;
     Voted voted = Voted::none;
-    if (!(message->header.flags & flag_truncated)) {
+    if (!(header.flags & flag_truncated)) {
         if (message->count(Section::answer) != 0) {
             voted = Voted::answer;
         } else if (message->count(Section::authority) != 0) {
@@ -113,40 +140,61 @@ bool Form::assign(Bytes reply) {
     }
     const Section section = voted == Voted::authority ? Section::authority : Section::answer;
     question_len_ = static_cast<std::uint32_t>(message->question_len());
+    length_ = static_cast<std::uint32_t>(head_len + question_len_);
     count_ = 0;
     moved_ = false;
-    store_u16(&bytes_[0], message->header.id);
-    store_u16(&bytes_[2], message->header.flags & flags_voted);
+    Seen seen;
+    const bool sound = read_records(*message, [&](Section where, const Record& record) {
+        return voted == Voted::none || where != section ||
+               append(reply, record, seen, room.subspan(length_));
+    });
+    if (!sound) return false;
+    store_u16(&bytes_[0], header.id);
+    store_u16(&bytes_[2], header.flags & flags_voted);
     bytes_[4] = std::byte{message->opt ? message->opt->rcode_high() : std::uint8_t{0}};
     bytes_[5] = static_cast<std::byte>(voted);
-    store_u16(&bytes_[6], voted == Voted::none ? std::uint16_t{0} : message->count(section));
+    store_u16(&bytes_[6], static_cast<std::uint16_t>(count_));
     store_u16(&bytes_[8], static_cast<std::uint16_t>(question_len_));
-    if (question_len_ != 0) {
-        std::memcpy(&bytes_[head_len], &reply[header_len], question_len_);
-    }
-    length_ = static_cast<std::uint32_t>(head_len + question_len_);
-    if (voted == Voted::none) return true;
-    bool sound = true;
-    message->for_each(section, [&](const Record& record) {
-        const std::size_t written =
-            write_canonical(reply, record, MutableBytes(bytes_).subspan(length_));
-        sound = written != 0;
-        entries_[count_++] = {length_, static_cast<std::uint32_t>(written)};
-        length_ += static_cast<std::uint32_t>(written);
-        return sound;
-    });
-    return sound;
+    if (question_len_ != 0) std::memcpy(&bytes_[head_len], &reply[header_len], question_len_);
+    return true;
 }
 
-void Form::sort() {
-    const auto ordered = [this](Entry a, Entry b) {
-        return before(Bytes(bytes_).subspan(a.offset, a.length),
-                      Bytes(bytes_).subspan(b.offset, b.length));
-    };
+bool Form::append(Bytes reply, const Record& record, Seen& seen, MutableBytes out) {
+    const std::uint16_t owner = load_u16(&reply[record.owner]);
+    std::size_t written = 0;
+    if (seen.length != 0 && owner == seen.pointer && out.size() >= seen.length) {
+        std::memcpy(out.data(), &bytes_[seen.offset], seen.length);
+        written = seen.length;
+    } else {
+        written = read_name(reply, record.owner, out);
+        if (written == 0) return false;
+        if (owner >= 0xc000) seen = {owner, length_, static_cast<std::uint32_t>(written)};
+    }
+    const std::size_t rest = write_canonical_rest(reply, record, out.subspan(written));
+    if (rest == 0) return false;
+    entries_[count_++] = {0, length_, static_cast<std::uint32_t>(written + rest)};
+    length_ += static_cast<std::uint32_t>(written + rest);
+    return true;
+}
+
+void Form::sort_if_needed(auto&& ordered) {
     const std::span<Entry> entries = std::span(entries_).first(count_);
     if (std::ranges::is_sorted(entries, ordered)) return;
     moved_ = true;
     std::ranges::sort(entries, ordered);
+}
+
+void Form::sort() {
+    if (count_ < 2) return;
+    for (Entry& entry : std::span(entries_).first(count_)) entry.key = key_of(bytes_of(entry));
+    sort_if_needed([this](const Entry& a, const Entry& b) {
+        return a.key != b.key ? a.key < b.key : before(bytes_of(a), bytes_of(b));
+    });
+}
+
+void Form::sort_by_name() {
+    sort_if_needed(
+        [this](const Entry& a, const Entry& b) { return before(bytes_of(a), bytes_of(b)); });
 }
 
 bool Form::equals_unsorted(const Form& other) const {

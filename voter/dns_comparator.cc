@@ -1,6 +1,7 @@
 #include "voter/dns_comparator.hh"
 
 #include <algorithm>
+#include <utility>
 
 #include "voter/dns_text.hh"
 
@@ -35,9 +36,15 @@ void describe_bytes(Bytes a, Bytes b, Text& text) {
 
 Likeness compare(Bytes a, Bytes b, DnsScratch& scratch) {
     if (equal(a, b)) return Likeness::identical;
+    // The shorter one first, the other one no further than that: a liar's reply that unpacks to
+    // much costs no more than the honest one it is compared with.
     Form& left = scratch.left;
     Form& right = scratch.right;
-    if (!left.assign(a) || !right.assign(b)) return Likeness::different;
+    if (a.size() > b.size()) std::swap(a, b);
+    if (!left.assign(a)) return Likeness::different;
+    if (!right.assign(b, std::min(left.length(), canonical_len_max(b.size())))) {
+        return Likeness::different;
+    }
     if (left.equals_unsorted(right)) return Likeness::same;
     if (!left.equals_but_records(right)) return Likeness::different;
     left.sort();
@@ -60,8 +67,8 @@ std::size_t describe_difference(Bytes a, Bytes b, std::span<char> out, DnsScratc
         describe_bytes(a, b, text);
         return text.size();
     }
-    left.sort();
-    right.sort();
+    left.sort_by_name();
+    right.sort_by_name();
     const unsigned flags = left.flags() ^ right.flags();
     if (left.id() != right.id()) {
         text.add("DNS id");

@@ -97,6 +97,7 @@ class Ordering {
 // Collects the additional records of one reply, each once.
 std::size_t gather(const Message& message, std::uint16_t reply, std::size_t count,
                    std::size_t& length, DnsScratch& scratch) {
+    if (message.count(Section::additional) == (message.opt ? 1 : 0)) return count;
     message.for_each(Section::additional, [&](const Record& record) {
         if (meta(record.type)) return true;
         if (count == scratch.candidates.size()) return false;
@@ -113,15 +114,12 @@ std::size_t gather(const Message& message, std::uint16_t reply, std::size_t coun
 
 // Leaves in `scratch.candidates` the additional records that `quorum` of the replies have, each
 // once and sorted; returns how many.
-std::size_t agree_on_additional(std::span<const Bytes> replies, unsigned quorum,
+std::size_t agree_on_additional(std::span<const Message> replies, unsigned quorum,
                                 DnsScratch& scratch) {
     std::size_t count = 0;
     std::size_t length = 0;
     for (std::size_t i = 0; i < replies.size(); ++i) {
-        const std::optional<Message> message = read_message(replies[i]);
-        if (message) {
-            count = gather(*message, static_cast<std::uint16_t>(i), count, length, scratch);
-        }
+        count = gather(replies[i], static_cast<std::uint16_t>(i), count, length, scratch);
     }
     const auto bytes_of = [&](const DnsScratch::Candidate& candidate) {
         return Bytes(scratch.additional).subspan(candidate.offset, candidate.length);
@@ -185,11 +183,15 @@ std::uint16_t narrow(std::size_t count) { return static_cast<std::uint16_t>(coun
 std::size_t compose(Bytes request, std::span<const Bytes> agreeing, unsigned quorum,
                     MutableBytes out, DnsScratch& scratch) {
     Form& form = scratch.left;
-    if (agreeing.empty() || !form.assign(agreeing.front())) return 0;
-    for (const Bytes reply : agreeing.subspan(1)) {
-        if (!read_message(reply)) return 0;
+    std::array<Message, replicas_max> replies;
+    if (agreeing.empty() || agreeing.size() > replies.size()) return 0;
+    for (std::size_t i = 0; i < agreeing.size(); ++i) {
+        const std::optional<Message> reply = read_message(agreeing[i]);
+        if (!reply) return 0;
+        replies[i] = *reply;
     }
-    form.sort();
+    if (!form.assign(agreeing.front())) return 0;
+    form.sort_by_name();
     // A request that does not parse (the servers said FORMERR) is held to the least it can be.
     const Message asked = read_message(request).value_or(Message{});
     const bool with_opt = asked.opt.has_value();
@@ -213,7 +215,8 @@ std::size_t compose(Bytes request, std::span<const Bytes> agreeing, unsigned quo
     bool whole = writer.fits();
     std::size_t additional = 0;
     if (whole && !(form.flags() & flag_truncated)) {
-        const std::size_t agreed = agree_on_additional(agreeing, quorum, scratch);
+        const std::size_t agreed =
+            agree_on_additional(std::span(replies).first(agreeing.size()), quorum, scratch);
         additional = write_additional(writer, agreed, scratch);
         whole = additional == agreed || !refers(form);
     }

@@ -3,8 +3,6 @@
 namespace voter::dns {
 namespace {
 
-constexpr std::uint8_t pointer_bits = 0xc0;
-constexpr std::size_t record_fixed_len = 10;  // type, class, TTL, length
 constexpr std::size_t question_fixed_len = 4;
 
 }  // namespace
@@ -18,7 +16,7 @@ std::optional<Header> read_header(Bytes message) {
                   {load_u16(at + 6), load_u16(at + 8), load_u16(at + 10)}};
 }
 
-std::size_t skip_name(Bytes message, std::size_t at) {
+std::size_t skip_labels(Bytes message, std::size_t at) {
     const std::size_t start = at;
     while (at < message.size()) {
         const std::uint8_t length = load_u8(&message[at]);
@@ -57,63 +55,43 @@ std::size_t read_name(Bytes message, std::size_t at, MutableBytes out, unsigned 
 
 std::optional<Question> read_question(Bytes message, const Header& header) {
     if (header.questions != 1) return std::nullopt;
-    const std::size_t end = skip_name(message, header_len);
-    if (end == 0 || message.size() - end < question_fixed_len) return std::nullopt;
-    Question question;
-    question.name_len = end - header_len;
-    for (std::size_t at = header_len; at < end; at += 1u + load_u8(&message[at])) {
-        if (load_u8(&message[at]) >= pointer_bits) return std::nullopt;
+    std::size_t at = header_len;
+    while (at < message.size() && load_u8(&message[at]) != 0) {
+        if (load_u8(&message[at]) > 63) return std::nullopt;
+        at += 1u + load_u8(&message[at]);
     }
-    question.type = load_u16(&message[end]);
-    question.klass = load_u16(&message[end + 2]);
-    return question;
+    ++at;
+    const std::size_t name_len = at - header_len;
+    if (name_len > name_len_max || at + question_fixed_len > message.size()) return std::nullopt;
+    return Question{name_len, load_u16(&message[at]), load_u16(&message[at + 2])};
 }
 
-std::optional<Record> read_record(Bytes message, std::size_t at) {
-    const std::size_t name_end = skip_name(message, at);
-    if (name_end == 0 || message.size() - name_end < record_fixed_len) return std::nullopt;
-    const std::byte* fixed = &message[name_end];
-    Record record;
-    record.owner = static_cast<std::uint32_t>(at);
-    record.rdata = static_cast<std::uint32_t>(name_end + record_fixed_len);
-    record.type = load_u16(fixed);
-    record.klass = load_u16(fixed + 2);
-    record.ttl = load_u32(fixed + 4);
-    record.rdata_len = load_u16(fixed + 8);
-    if (record.end() > message.size()) return std::nullopt;
-    return record;
-}
-
-std::optional<Message> read_message(Bytes bytes) {
+std::optional<Message> read_head(Bytes bytes) {
     if (bytes.size() > message_len_max) return std::nullopt;
     const std::optional<Header> header = read_header(bytes);
     if (!header) return std::nullopt;
     Message message;
     message.bytes = bytes;
     message.header = *header;
-    std::size_t at = header_len;
     if (header->questions != 0) {
         message.question = read_question(bytes, *header);
         if (!message.question) return std::nullopt;
-        at += message.question->length();
     }
-    for (unsigned section = 0; section < 3; ++section) {
-        message.sections[section] = static_cast<std::uint32_t>(at);
-        for (unsigned left = header->records[section]; left != 0; --left) {
-            const std::optional<Record> record = read_record(bytes, at);
-            if (!record) return std::nullopt;
-            if (record->type == type_opt) {
-                const bool at_root = load_u8(&bytes[at]) == 0;
-                if (section != static_cast<unsigned>(Section::additional) || !at_root ||
-                    message.opt) {
-                    return std::nullopt;
-                }
-                message.opt = Opt{record->klass, record->ttl};
-            }
-            at = record->end();
-        }
+    return message;
+}
+
+bool take_opt(Message& message, Section section, const Record& record) {
+    const bool at_root = load_u8(&message.bytes[record.owner]) == 0;
+    if (section != Section::additional || !at_root || message.opt) return false;
+    message.opt = Opt{record.klass, record.ttl};
+    return true;
+}
+
+std::optional<Message> read_message(Bytes bytes) {
+    std::optional<Message> message = read_head(bytes);
+    if (message && !read_records(*message, [](Section, const Record&) { return true; })) {
+        message.reset();
     }
-    if (at != bytes.size()) return std::nullopt;
     return message;
 }
 

@@ -99,11 +99,33 @@ struct Record {
 
     std::size_t end() const { return std::size_t{rdata} + rdata_len; }
 };
-// The record at `at`; nullopt where it does not fit into the message.
-std::optional<Record> read_record(Bytes message, std::size_t at);
+
+constexpr std::uint8_t pointer_bits = 0xc0;  // RFC 1035 section 4.1.4
 
 // The offset behind the name at `at` as it is written there (a pointer ends it); 0: not a name.
-std::size_t skip_name(Bytes message, std::size_t at);
+std::size_t skip_labels(Bytes message, std::size_t at);
+inline std::size_t skip_name(Bytes message, std::size_t at) {
+    // Most names in replies are but a pointer.
+    const bool points = at + 2 <= message.size() && load_u8(&message[at]) >= pointer_bits;
+    return points ? at + 2 : skip_labels(message, at);
+}
+
+// The record at `at`; nullopt where it does not fit into the message.
+inline std::optional<Record> read_record(Bytes message, std::size_t at) {
+    constexpr std::size_t fixed_len = 10;  // type, class, TTL, length
+    const std::size_t name_end = skip_name(message, at);
+    if (name_end == 0 || message.size() - name_end < fixed_len) return std::nullopt;
+    const std::byte* fixed = &message[name_end];
+    Record record;
+    record.owner = static_cast<std::uint32_t>(at);
+    record.rdata = static_cast<std::uint32_t>(name_end + fixed_len);
+    record.type = load_u16(fixed);
+    record.klass = load_u16(fixed + 2);
+    record.ttl = load_u32(fixed + 4);
+    record.rdata_len = load_u16(fixed + 8);
+    if (record.end() > message.size()) return std::nullopt;
+    return record;
+}
 
 // Unpacks the name at `at` into `out`, lower-cased (RFC 4343), pointers followed (each must point
 // backwards, behind the header). Returns its length; 0: not a name, longer than `out`, or with
@@ -145,7 +167,30 @@ struct Message {
         }
     }
 };
-// nullopt: not DNS. The result refers to `message`.
+// The first half of reading a message: header and question; its records are not looked at.
+// nullopt: not DNS.
+std::optional<Message> read_head(Bytes message);
+// Notes an OPT record; false where none may be.
+bool take_opt(Message& message, Section section, const Record& record);
+// The second half: walks over all records and calls `visit(section, record)` for each in its turn,
+// which returns false to refuse the message. False: not DNS, or refused.
+template <class Visit>
+bool read_records(Message& message, Visit&& visit) {
+    std::size_t at = header_len + message.question_len();
+    for (unsigned section = 0; section < 3; ++section) {
+        message.sections[section] = static_cast<std::uint32_t>(at);
+        for (unsigned left = message.header.records[section]; left != 0; --left) {
+            const std::optional<Record> record = read_record(message.bytes, at);
+            if (!record) return false;
+            const auto where = static_cast<Section>(section);
+            if (record->type == type_opt && !take_opt(message, where, *record)) return false;
+            if (!visit(where, *record)) return false;
+            at = record->end();
+        }
+    }
+    return at == message.bytes.size();
+}
+// Both. The result refers to `message`.
 std::optional<Message> read_message(Bytes message);
 
 }  // namespace voter::dns

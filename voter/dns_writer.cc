@@ -51,6 +51,7 @@ void Writer::limit(std::size_t length) { limit_ = std::min(length, out_.size());
 void Writer::rewind(std::size_t mark) {
     at_ = mark;
     fits_ = true;
+    owner_at_ = 0;
 }
 
 void Writer::raw(Bytes bytes) {
@@ -84,7 +85,7 @@ void Writer::record(Bytes canonical) {
     const CanonicalRecord record = open_canonical(canonical);
     const RdataShape shape = rdata_shape(record.type());
     const Bytes rdata = record.rdata();
-    name(record.owner());
+    owner(record.owner());
     raw(canonical.subspan(record.owner_len, fixed_len));
     const std::size_t data = at_;
     if (!shape.compressible) {
@@ -116,7 +117,16 @@ void Writer::counts(std::uint16_t answer, std::uint16_t authority, std::uint16_t
     store_u16(&out_[10], additional);
 }
 
-void Writer::name(Bytes canonical) {
+void Writer::owner(Bytes canonical) {
+    if (owner_at_ != 0 && equal(canonical, owner_)) {
+        pointer(owner_at_);
+        return;
+    }
+    owner_at_ = name(canonical);
+    owner_ = canonical;
+}
+
+std::size_t Writer::name(Bytes canonical) {
     const Labels labels(canonical);
     unsigned kept = labels.count;  // labels written out; a pointer stands for the rest
     std::size_t target = 0;
@@ -131,13 +141,20 @@ void Writer::name(Bytes canonical) {
     if (target == 0) {
         raw(canonical);
     } else {
-        std::array<std::byte, 2> pointer;
-        store_u16(pointer.data(), static_cast<std::uint16_t>(0xc000u | target));
         raw(canonical.first(labels.starts[kept]));
-        raw(pointer);
+        pointer(target);
     }
-    if (!fits_) return;
+    if (!fits_) return 0;
     for (unsigned i = 0; i < kept; ++i) remember(labels.hashes[i], start + labels.starts[i]);
+    if (labels.count == 0) return 0;  // the root is shorter than a pointer
+    if (kept == 0) return target;
+    return start < pointer_reach ? start : 0;
+}
+
+void Writer::pointer(std::size_t target) {
+    std::array<std::byte, 2> bytes;
+    store_u16(bytes.data(), static_cast<std::uint16_t>(0xc000u | target));
+    raw(bytes);
 }
 
 void Writer::remember(std::uint32_t hash, std::size_t offset) {

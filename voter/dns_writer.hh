@@ -41,7 +41,7 @@ class Writer {
     void header(std::uint16_t id, std::uint16_t flags, std::uint16_t questions);
     // `section`: a question section as sent.
     void question(Bytes section);
-    // A record in canonical form.
+    // A record in canonical form, which must outlive the writer.
     void record(Bytes canonical);
     // Our own OPT (RFC 6891 section 6.1.2): no options.
     void opt(std::uint8_t rcode_high, bool dnssec_ok);
@@ -50,7 +50,10 @@ class Writer {
 
   private:
     void raw(Bytes bytes);
-    void name(Bytes canonical);
+    // Returns where the name can be read; 0: nowhere that a pointer reaches.
+    std::size_t name(Bytes canonical);
+    void owner(Bytes canonical);
+    void pointer(std::size_t target);
     void remember(std::uint32_t hash, std::size_t offset);
     std::size_t find(std::uint32_t hash, Bytes suffix) const;
     bool reads_as(std::size_t offset, Bytes suffix) const;
@@ -59,6 +62,9 @@ class Writer {
     Names* names_ = nullptr;
     std::size_t limit_;
     std::size_t at_ = 0;
+    // The latest owner and where it stands: the records of a set repeat it.
+    Bytes owner_;
+    std::size_t owner_at_ = 0;
     bool fits_ = true;
 };
 

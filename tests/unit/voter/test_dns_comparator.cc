@@ -192,7 +192,7 @@ TEST_F(DnsComparator, NamesThatUnpackToTooMuchAreNotDns) {
     const Octets bomb = message(1, standard, longest, many);
     many.answer[0] = record(to(12), 2, 0, name(label + "." + label + "." + label + "." + label));
     EXPECT_EQ(compare(bomb, message(1, standard, longest, many)), Likeness::different);
-    many.answer.resize(20);
+    many.answer.resize(5);
     const Octets fewer = message(1, standard, longest, many);
     many.answer[0] = many.answer[1];
     EXPECT_EQ(compare(fewer, message(1, standard, longest, many)), Likeness::same);

@@ -34,6 +34,16 @@ constexpr unsigned expiries_per_turn_max = 64;
 // Between two workers, each way (drop: handoff_full).
 constexpr unsigned handoff_len = 1024;
 
+// Stateful groups: how many of the last requests are remembered to absorb a repetition (beyond it a
+// repetition is a new request), and for how long, in deadlines of a vote.
+constexpr std::uint32_t repeats_max = 32'768;
+constexpr std::uint64_t repeats_for_deadlines = 10;
+// Requests given from the log to one replica and not answered yet; for how many deadlines an answer
+// is waited for; after how many a replica that is still being fed from the log is reported.
+constexpr unsigned catch_up_window = 32;
+constexpr std::uint64_t catch_up_deadlines = 4;
+constexpr std::uint64_t behind_deadlines = 10;
+
 // From a worker to the control thread (beyond it: counted, forgotten).
 constexpr unsigned events_len = 1024;
 constexpr unsigned evidence_queue_len = 256;

@@ -169,8 +169,8 @@ tl::expected<Config, Error> load(const std::filesystem::path& file,
 tl::expected<Config, Error> parse(std::string_view toml, const std::filesystem::path& file,
                                   const Machine& machine = {});
 
-constexpr std::size_t groups_max = 16;
-constexpr std::size_t services_max = 64;
+constexpr std::size_t groups_max = 8;
+constexpr std::size_t services_max = 32;
 constexpr unsigned workers_max = 16;
 
 }  // namespace config

@@ -116,6 +116,15 @@ struct alignas(64) WorkerCounters {
         for (const Count& count : dropped) total += count.get();
         return total;
     }
+    // A process that was killed leaves packets that are neither sent nor dropped: they are lost
+    // with it.
+    void settle_after_crash() {
+        held.set(0);
+        const std::uint64_t in = received.get() + made.get() + taken_over.get();
+        const std::uint64_t out = sent.get() + dropped_total() + handed_over.get();
+        if (in > out) drop(wire::DropReason::lost_in_crash, in - out);
+        if (out > in) made.add(out - in);
+    }
     bool balanced() const {
         return received.get() + made.get() + taken_over.get() ==
                sent.get() + dropped_total() + held.get() + handed_over.get();

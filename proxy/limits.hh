@@ -14,7 +14,7 @@ constexpr std::uint16_t tx_buffer_len_max = 64;
 
 constexpr unsigned workers_max = 16;
 constexpr unsigned groups_max = 8;
-constexpr unsigned services_max = 32;  // one per address
+constexpr unsigned services_max = 64;  // one per address
 constexpr unsigned client_ports_max = 2;
 // Both places of every slot of every group, and the client ports.
 constexpr unsigned ports_max = client_ports_max + groups_max * voter::replicas_max * 2;
@@ -26,7 +26,7 @@ constexpr unsigned probes_max = 64;
 
 // Released replies kept for late votes and evidence, per worker; above it their fingerprint is
 // kept.
-constexpr std::uint32_t retained_replies_max = 4096;
+constexpr std::uint32_t retained_replies_max = 2048;
 
 // Ballots that may run out of time in one turn of the loop; the rest waits for the next turn.
 constexpr unsigned expiries_per_turn_max = 64;

@@ -56,8 +56,11 @@ struct WorkerSettings {
     voter::DigestKey digest_key{};
     std::uint64_t ticks_per_second = 1'000'000'000;
     std::uint32_t evidence_per_second_max = 0;
-    voter::AccusationRules accusation{};  // window in ticks
+    std::array<voter::AccusationRules, groups_max> accusation{};  // windows in ticks
     std::uint32_t retained_replies_max = proxy::retained_replies_max;
+    // Read once in a turn that releases something, so that latencies include the turn itself;
+    // nullptr: the turn's own time stands for it (simulators).
+    std::uint64_t (*clock)() = nullptr;
     bool vote = true;  // off only to measure: everything is cloned, the first reply is released
 };
 
@@ -236,6 +239,7 @@ class Worker {
     bool replayed_reply(const PlanPort& port, const Arrival& arrival);
     void replay();
 
+    std::uint64_t clock() const { return settings_.clock != nullptr ? settings_.clock() : now_; }
     std::uint64_t to_ns(std::uint64_t ticks) const {
         return static_cast<std::uint64_t>((static_cast<Wide>(ticks) * ns_per_tick_shifted_) >>
                                           ns_shift);
@@ -267,6 +271,7 @@ class Worker {
     std::uint32_t handed_to_ = 0;  // workers, one bit each
     std::uint64_t ns_per_tick_shifted_ = 0;
     std::uint64_t fragments_aged_ = 0;
+    std::uint64_t releasing_at_ = 0;  // ticks
     std::uint16_t identification_ = 0;
     std::uint64_t second_started_ = 0;
     std::uint32_t answers_left_ = 0;   // own answers left in this second

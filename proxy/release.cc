@@ -18,6 +18,8 @@ void Worker::list(Record& record) {
 }
 
 void Worker::release_decided() {
+    if (decided_.empty()) return;
+    releasing_at_ = clock();
     for (const std::uint32_t id : decided_) {
         Record& record = records_[id];
         if (!record.open || !record.listed) continue;
@@ -67,8 +69,8 @@ void Worker::release(Record& record) {
 
 void Worker::left(Record& record) {
     record.released = true;
-    const std::uint64_t ticks = now_ - record.opened_at;
-    counters_.groups[record.group].latency.record(to_ns(ticks));
+    const std::uint64_t at = std::max(releasing_at_, now_);
+    counters_.groups[record.group].latency.record(to_ns(at - record.opened_at));
 }
 
 // The packet `holder` sent, behind outer headers of our own.

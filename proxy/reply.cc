@@ -58,7 +58,7 @@ void Worker::reply(std::uint8_t index, Arrival& arrival) {
     const wire::Frame& frame = arrival.frame;
     const Answer answer{arrival.packet, frame.l3_offset, frame.payload_offset, frame.payload_length,
                         false};
-    if (!port.rx_checksum_trusted && !equals_a_checked_reply(*record, answer) &&
+    if (settings_.vote && !port.rx_checksum_trusted && !equals_a_checked_reply(*record, answer) &&
         !wire::l4_checksum_right(bytes_of(arrival.packet), frame)) {
         return drop(arrival.packet, DropReason::bad_l4_checksum);
     }
@@ -126,6 +126,7 @@ void Worker::keep_answer(Record& record, ReplicaId slot, const Answer& answer) {
 }
 
 Likeness Worker::likeness(const Record& record, const Answer& answer, ReplicaId holder) {
+    if (!settings_.vote) return Likeness::identical;
     const Answer& other = record.answers[holder.value];
     const voter::Bytes bytes{
         rte_pktmbuf_mtod_offset(answer.packet, const std::byte*, answer.payload_offset),

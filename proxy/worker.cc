@@ -33,10 +33,10 @@ Worker::Worker(const WorkerSettings& settings, const WorkerSurroundings& surroun
       records_(settings.records),
       known_(settings.ticks_per_second * known_for_ms / 1000),
       workspace_(voter::make_workspace()),
-      accusations_(groups_max, voter::Accusation(settings.accusation)),
       tx_(std::make_unique<std::array<TxBuffer, ports_max>>()),
       compose_buffer_(jumbo_len_max),
       offered_(&no_plan) {
+    for (const auto& rules : settings.accusation) accusations_.emplace_back(rules);
     decided_.reserve(settings.records + 1);
     client_fragments_ = new_fragment_table(reassembly_flows_max, settings.ticks_per_second);
     ns_per_tick_shifted_ = (std::uint64_t{1'000'000'000} << ns_shift) / settings.ticks_per_second;

@@ -56,6 +56,7 @@ namespace wire {
     X(neighbour_ignored,     "ARP or neighbour discovery that is not for us to answer")             \
     X(consumed,              "answered or used up by the appliance itself (ARP, echo, control)")    \
     X(rate_limited,          "more own answers (ARP, echo, RST, errors) than a second allows")        \
+    X(lost_in_crash,         "held by a process that was killed")                                   \
     X(port_tx_full,          "the port did not take it")                                            \
     X(handoff_full,          "the ring to the flow's worker is full")                               \
     X(service_without_port,  "arrived for a place or port that is going away")

@@ -1,0 +1,461 @@
+#include "proxy/runtime/appliance.hh"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <thread>
+
+#include <fcntl.h>
+#include <rte_cycles.h>
+#include <sys/file.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "proxy/runtime/telemetry.hh"
+#include "voter/comparator.hh"
+
+namespace proxy {
+
+using recovery::Standing;
+
+namespace {
+
+constexpr auto take_up_timeout = std::chrono::seconds(2);
+
+template <class T>
+T random_value() {
+    T value{};
+    if (::getrandom(&value, sizeof value, 0) != static_cast<ssize_t>(sizeof value)) std::abort();
+    return value;
+}
+
+// What the counters are about: groups and their replicas, in order.
+std::uint64_t fingerprint_of(const config::Config& config) {
+    std::string shape = config.name;
+    for (const config::Group& group : config.groups) {
+        shape += '\n' + group.name;
+        for (const config::Replica& replica : group.replicas) shape += ' ' + replica.name;
+    }
+    return voter::digest_of(std::as_bytes(std::span(shape)), {}).low;
+}
+
+// The sum of what each holder of packets holds at most.
+PoolSizes pool_sizes(const config::Config& config) {
+    std::uint32_t per_worker = retained_replies_max +
+                               evidence_queue_len * (1 + voter::replicas_max) +
+                               reassembly_flows_max * fragment_bucket_entries / 2;
+    std::uint32_t ports = client_ports_max;
+    for (const config::Group& group : config.groups) {
+        const auto replicas = static_cast<std::uint32_t>(group.replicas.size());
+        const std::uint32_t open = std::min(config.ballots_max, replicas * group.inflight_max);
+        per_worker +=
+            open * (1 + replicas) + replicas * replica_reassembly_flows_max * fragments_max;
+        ports += 2 * replicas;
+    }
+    per_worker += ports * (tx_buffer_len_max + burst_len_max) + handoff_len;
+    PoolSizes sizes;
+    sizes.workers = config.workers;
+    // Driver rings (memif, tap, physical) hold packets of their own.
+    sizes.packets = per_worker * config.workers + ports * 2 * 1024;
+    sizes.jumbo = jumbo_packets - 1;
+    return sizes;
+}
+
+}  // namespace
+
+Appliance::Appliance(config::Config config, const ApplianceOptions& options)
+    : config_(std::move(config)), options_(options), ticks_per_second_(rte_get_tsc_hz()) {}
+
+tl::expected<std::unique_ptr<Appliance>, std::string> Appliance::create(
+    config::Config config, const ApplianceOptions& options) {
+    std::unique_ptr<Appliance> appliance(new Appliance(std::move(config), options));
+    if (auto started = appliance->start(); !started) return tl::unexpected(started.error());
+    return appliance;
+}
+
+tl::expected<void, std::string> Appliance::start() {
+    const auto lock_file = config_.state_dir / "proxy.lock";
+    lock_ = ::open(lock_file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (lock_ < 0) {
+        return tl::unexpected("cannot open " + lock_file.string() + ": " + std::strerror(errno));
+    }
+    if (::flock(lock_, LOCK_EX | LOCK_NB) != 0) {
+        return tl::unexpected("another quorate-proxy runs on " + config_.state_dir.string() +
+                              ": stop it first, or give this one another appliance.name");
+    }
+    auto pools = make_pools(pool_sizes(config_));
+    if (!pools) return tl::unexpected(pools.error());
+    pools_ = *pools;
+    auto counters = SharedCounters::open(config_.state_dir / "counters", config_.workers,
+                                         fingerprint_of(config_));
+    if (!counters) return tl::unexpected(counters.error());
+    counters_ = std::make_unique<SharedCounters>(std::move(*counters));
+    if (auto opened = open_client_ports(); !opened) return opened;
+    if (auto seated = seat_fixed_replicas(); !seated) return seated;
+    if (auto made = make_workers(); !made) return made;
+    if (const std::string trouble = follow_roster(); !trouble.empty()) say(trouble);
+    start_threads();
+    return {};
+}
+
+Appliance::~Appliance() {
+    for (auto& thread : threads_) thread->stop();
+    workers_.clear();
+    for (PortTable::Entry& entry : ports_.entries) {
+        if (entry.open) close_port(entry.port);
+    }
+    for (auto& row : handoff_.rings) {
+        for (rte_ring* ring : row) {
+            if (ring != nullptr) rte_ring_free(ring);
+        }
+    }
+    free_pools(pools_);
+    if (lock_ >= 0) ::close(lock_);
+}
+
+tl::expected<void, std::string> Appliance::open_client_ports() {
+    for (std::size_t i = 0; i < config_.client_ports.size(); ++i) {
+        auto port = open_port(config_.client_ports[i], static_cast<std::uint16_t>(config_.workers),
+                              pools_.packets);
+        if (!port) return tl::unexpected(port.error());
+        for (const std::string& note : port->notes) say(note);
+        PortTable::Entry& entry = ports_.entries[ports_.next++];
+        entry.open = true;
+        entry.port = std::move(*port);
+        entry.role = PlanPort::Role::client;
+        entry.client = static_cast<std::uint8_t>(i);
+    }
+    return {};
+}
+
+// Replicas that nobody starts (no netns section) sit where the configuration puts them, from the
+// first start on; the roster remembers what becomes of them.
+tl::expected<void, std::string> Appliance::seat_fixed_replicas() {
+    auto updated = recovery::update_roster(config_.roster_file(), [&](recovery::Roster& roster) {
+        for (const config::Group& group : config_.groups) {
+            auto& seats = roster.group_of(group.name, group.replicas.size()).seats;
+            for (std::size_t slot = 0; slot < group.replicas.size(); ++slot) {
+                const config::Replica& replica = group.replicas[slot];
+                recovery::Seat& seat = seats[slot];
+                if (replica.netns || !replica.place_a || seat.incarnation.value != 0) continue;
+                seat.incarnation = recovery::allocate_incarnation(roster);
+                seat.standing = Standing::admitted;
+                seat.place = recovery::Place::a;
+                seat.port = replica.place_a->text();
+                seat.reason = "configured";
+            }
+        }
+        return std::string();
+    });
+    if (!updated) return tl::unexpected(updated.error());
+    roster_ = *updated;
+    return {};
+}
+
+tl::expected<void, std::string> Appliance::make_workers() {
+    for (unsigned from = 0; from < config_.workers; ++from) {
+        for (unsigned to = 0; to < config_.workers; ++to) {
+            if (from == to) continue;
+            const std::string name = "handoff" + std::to_string(from) + "-" + std::to_string(to);
+            handoff_.rings[from][to] = rte_ring_create(name.c_str(), handoff_len, SOCKET_ID_ANY,
+                                                       RING_F_SP_ENQ | RING_F_SC_DEQ);
+            if (handoff_.rings[from][to] == nullptr) {
+                return tl::unexpected("no memory for " + name + ": raise eal.memory_mb");
+            }
+        }
+    }
+    WorkerSettings settings;
+    settings.workers = config_.workers;
+    settings.records = config_.ballots_max;
+    settings.hash_secrets = random_value<std::array<std::uint64_t, 4>>();
+    settings.digest_key.seed = random_value<std::uint64_t>();
+    settings.ticks_per_second = ticks_per_second_;
+    settings.evidence_per_second_max =
+        config_.evidence.enabled ? config_.evidence.per_second_max / config_.workers : 0;
+    settings.clock = [] { return rte_rdtsc(); };
+    settings.vote = !options_.measure_without_voting;
+    for (std::size_t group = 0; group < config_.groups.size(); ++group) {
+        settings.accusation[group] = config_.groups[group].accusation;
+        settings.accusation[group].faults = config_.groups[group].f;
+        settings.accusation[group].window =
+            voter::Ticks{ticks_per_second_ * config_.groups[group].accusation_window_ms / 1000};
+    }
+    for (unsigned i = 0; i < config_.workers; ++i) {
+        settings.index = i;
+        events_.push_back(std::make_unique<EventQueue>());
+        WorkerSurroundings around;
+        around.packets = pools_.packets;
+        around.jumbos = pools_.jumbo;
+        around.counters = &counters_->workers()[i];
+        around.handoff = &handoff_;
+        around.events = events_.back().get();
+        workers_.push_back(std::make_unique<Worker>(settings, around));
+    }
+    return {};
+}
+
+void Appliance::start_threads() {
+    std::vector<WorkerThread*> peers;
+    for (unsigned i = 0; i < config_.workers; ++i) {
+        auto sleeper = Sleeper::make();
+        if (!sleeper) {
+            say(sleeper.error());
+            std::abort();  // epoll and eventfd: there is nothing to run without them
+        }
+        ThreadSettings settings;
+        if (i < config_.cpus.size()) settings.cpu = config_.cpus[i];
+        settings.idle_us = config_.idle_us;
+        settings.ticks_per_second = ticks_per_second_;
+        threads_.push_back(std::make_unique<WorkerThread>(*workers_[i], counters_->workers()[i],
+                                                          std::move(*sleeper), settings));
+        peers.push_back(threads_.back().get());
+    }
+    publish();
+    for (auto& thread : threads_) thread->start(peers);
+    const auto deadline = std::chrono::steady_clock::now() + take_up_timeout;
+    while (!all_have_taken_up(plan_epoch_) && std::chrono::steady_clock::now() < deadline) {
+        std::this_thread::yield();
+    }
+    for (auto& thread : threads_) {
+        if (const std::string error = thread->privileges_error(); !error.empty()) {
+            say("a worker keeps privileges it should not have: " + error);
+        }
+    }
+}
+
+std::string Appliance::follow_roster() {
+    std::string trouble;
+    // What nobody sits at any more is retired with the plan that no longer has it.
+    for (std::uint8_t index = 0; index < ports_max; ++index) {
+        PortTable::Entry& entry = ports_.entries[index];
+        if (!entry.open || entry.role != PlanPort::Role::replica) continue;
+        const recovery::GroupRoster* group = roster_.group(config_.groups[entry.group].name);
+        const recovery::Seat* seat = group != nullptr && entry.slot.value < group->seats.size()
+                                         ? &group->seats[entry.slot.value]
+                                         : nullptr;
+        const bool stays = seat != nullptr && seat->incarnation == entry.incarnation &&
+                           seat->standing != Standing::absent &&
+                           interface_state(entry.port) != InterfaceState::gone;
+        if (stays) continue;
+        entry.role = PlanPort::Role::none;
+        retired_.push_back({plan_epoch_ + 1, index});
+    }
+    for (std::uint8_t group = 0; group < config_.groups.size(); ++group) {
+        const recovery::GroupRoster* seats = roster_.group(config_.groups[group].name);
+        if (seats == nullptr) continue;
+        const std::size_t slots =
+            std::min(seats->seats.size(), config_.groups[group].replicas.size());
+        for (std::uint8_t slot = 0; slot < slots; ++slot) {
+            const recovery::Seat& seat = seats->seats[slot];
+            if (seat.standing == Standing::absent || seat.standing == Standing::starting) continue;
+            const std::string error = open_seat(group, slot, seat);
+            if (!error.empty() && trouble.empty()) trouble = error;
+        }
+    }
+    return trouble;
+}
+
+std::string Appliance::open_seat(std::uint8_t group, std::uint8_t slot,
+                                 const recovery::Seat& seat) {
+    for (const PortTable::Entry& entry : ports_.entries) {
+        if (entry.open && entry.role == PlanPort::Role::replica && entry.group == group &&
+            entry.slot.value == slot && entry.incarnation == seat.incarnation) {
+            return {};
+        }
+    }
+    const std::string who =
+        config_.groups[group].name + "/" + config_.groups[group].replicas[slot].name;
+    const auto spec = config::place_port(config_, group, voter::ReplicaId{slot},
+                                         seat.place == recovery::Place::b);
+    if (!spec) return who + ": the roster seats it in a place the configuration does not have";
+    std::uint8_t index = ports_.next;
+    for (unsigned tried = 0; ports_.entries[index].open; ++tried) {
+        if (tried == ports_max) return who + ": all ports are in use";
+        index = static_cast<std::uint8_t>((index + 1) % ports_max);
+    }
+    auto port = open_port(*spec, static_cast<std::uint16_t>(config_.workers), pools_.packets);
+    if (!port) return who + ": " + port.error();
+    PortTable::Entry& entry = ports_.entries[index];
+    entry.open = true;
+    entry.port = std::move(*port);
+    entry.role = PlanPort::Role::replica;
+    entry.group = group;
+    entry.slot = voter::ReplicaId{slot};
+    entry.incarnation = seat.incarnation;
+    ports_.next = static_cast<std::uint8_t>((index + 1) % ports_max);
+    return {};
+}
+
+// A new plan from what is known now, handed to every worker.
+void Appliance::publish() {
+    plan_epoch_ += 1;
+    plans_.push_back(build_plan(config_, roster_, ports_, plan_epoch_, ticks_per_second_,
+                                options_.measure_without_voting));
+    for (std::size_t i = 0; i < threads_.size(); ++i) {
+        std::vector<int> descriptors;
+        bool polled = false;
+        for (const PortTable::Entry& entry : ports_.entries) {
+            if (!entry.open || entry.role == PlanPort::Role::none) continue;
+            if (i < entry.port.wake_descriptors.size()) {
+                descriptors.push_back(entry.port.wake_descriptors[i]);
+            } else if (i < entry.port.rx_queues) {
+                polled = true;
+            }
+        }
+        threads_[i]->watch(plan_epoch_, std::move(descriptors), polled);
+        workers_[i]->offer(plans_.back().get());
+        threads_[i]->wake();
+    }
+    close_retired(true);
+}
+
+bool Appliance::all_have_taken_up(std::uint64_t epoch) const {
+    return std::all_of(workers_.begin(), workers_.end(),
+                       [&](const auto& worker) { return worker->taken_up() >= epoch; });
+}
+
+// Closes what no worker uses any more. Waits a little for the workers, because a successor often
+// wants the same interface; what is not ready then is closed at a later tick.
+void Appliance::close_retired(bool wait) {
+    if (retired_.empty() && plans_.size() == 1) return;
+    const auto deadline = std::chrono::steady_clock::now() + take_up_timeout;
+    while (wait && !threads_.empty() && !all_have_taken_up(plan_epoch_) &&
+           std::chrono::steady_clock::now() < deadline) {
+        std::this_thread::sleep_for(std::chrono::microseconds(100));
+    }
+    std::erase_if(retired_, [&](const Retired& retired) {
+        if (!all_have_taken_up(retired.epoch)) return false;
+        PortTable::Entry& entry = ports_.entries[retired.port];
+        close_port(entry.port);
+        entry = {};
+        return true;
+    });
+    if (all_have_taken_up(plan_epoch_)) plans_.erase(plans_.begin(), plans_.end() - 1);
+}
+
+void Appliance::announce() {
+    register_telemetry(config_, counters_->workers());
+    std::string text = "running as \"" + config_.name + "\"";
+    if (counters_->adopted()) text += ", counters of an earlier run go on";
+    for (std::uint8_t group = 0; group < config_.groups.size(); ++group) {
+        const PlanGroup& plan = plans_.back()->groups[group];
+        text += "; " + config_.groups[group].name + ": " + std::to_string(plan.admitted.size()) +
+                " of " + std::to_string(plan.replicas) + " replicas admitted, quorum " +
+                std::to_string(plan.rules.quorum);
+    }
+    if (options_.measure_without_voting) text += "; NOT VOTING: the first reply is released";
+    say(text);
+}
+
+void Appliance::tick() {
+    for (std::size_t i = 0; i < events_.size(); ++i) {
+        for (unsigned n = 0; n < events_len; ++n) {
+            const auto event = events_[i]->pop();
+            if (!event) break;
+            handle(*event);
+        }
+    }
+    bool gone = false;
+    for (auto& thread : threads_) gone |= thread->take_trouble();
+    if (gone) {
+        if (const std::string trouble = follow_roster(); !trouble.empty()) say(trouble);
+        publish();
+    }
+    close_retired(false);
+    std::uint64_t blank = 0;
+    for (const WorkerCounters& worker : counters_->workers()) blank += worker.blank_checksums.get();
+    if (blank != 0 && blank_checksums_told_ == 0) {
+        blank_checksums_told_ = blank;
+        say("requests come with blank checksums and are dropped: a client's kernel leaves them to "
+            "hardware that is not there; run `ethtool -K IF tx off` where the clients are");
+    }
+}
+
+void Appliance::handle(const Event& event) {
+    const config::Group& group = config_.groups[event.group];
+    const std::uint8_t slot = event.slot.value;
+    const std::string who =
+        slot < group.replicas.size() ? group.name + "/" + group.replicas[slot].name : group.name;
+    switch (event.kind) {
+        case Event::Kind::suspect:
+            suspects_[event.group][slot] = true;
+            if (group.suspend == config::Suspend::manual) {
+                say(who + " is a suspect (suspend = \"manual\": nothing is done)");
+            } else if (!may_suspend(event.group, slot)) {
+                say(who + " is a suspect and stays: without it fewer than a quorum would be left");
+            } else {
+                say(who + " is a suspect: suspended");
+                (void)stand(event.group, slot, Standing::suspended, "suspect", event.incarnation);
+            }
+            break;
+        case Event::Kind::kind_marked:
+            marked_kinds_[event.group].push_back(event.request_kind.value);
+            if (marked_kinds_[event.group].size() > 64) {
+                marked_kinds_[event.group].erase(marked_kinds_[event.group].begin());
+            }
+            say(group.name + ": honest replicas differ on requests of kind " +
+                std::to_string(event.request_kind.value) + ": nobody is blamed for them");
+            break;
+        case Event::Kind::lagging:
+            say(who + " has missed a request (order " + std::to_string(event.order) +
+                "): lagging until it is restarted and has replayed the log");
+            (void)stand(event.group, slot, Standing::lagging, "missed a request",
+                        event.incarnation);
+            break;
+        case Event::Kind::caught_up:
+            say(who + " has replayed the request log: admitted");
+            (void)stand(event.group, slot, Standing::admitted, "replayed the log",
+                        event.incarnation);
+            break;
+        case Event::Kind::replay_failed:
+            say(who + " could not replay the request log (order " + std::to_string(event.order) +
+                "): restart it");
+            (void)stand(event.group, slot, Standing::lagging, "replay failed", event.incarnation);
+            break;
+        case Event::Kind::halted:
+            halted_[event.group] = true;
+            say(group.name +
+                ": HALTED: no quorum agrees on the state of this group; it answers nothing "
+                "until enough replicas have been restarted and have replayed the log");
+            break;
+    }
+}
+
+// Durably first, then in the plan.
+tl::expected<void, std::string> Appliance::stand(std::uint8_t group, std::uint8_t slot,
+                                                 Standing standing, const std::string& reason,
+                                                 voter::Incarnation incarnation) {
+    const std::string& name = config_.groups[group].name;
+    auto updated = recovery::update_roster(config_.roster_file(), [&](recovery::Roster& roster) {
+        recovery::Seat& seat =
+            roster.group_of(name, config_.groups[group].replicas.size()).seats[slot];
+        if (seat.standing == Standing::absent)
+            return std::string("nobody sits there: start it first");
+        if (incarnation.value != 0 && seat.incarnation != incarnation) {
+            return std::string("another incarnation sits there by now");
+        }
+        seat.standing = standing;
+        seat.reason = reason;
+        return std::string();
+    });
+    if (!updated) return tl::unexpected(updated.error());
+    roster_ = *updated;
+    if (standing == Standing::admitted) suspects_[group][slot] = false;
+    std::string trouble = follow_roster();
+    publish();
+    if (!trouble.empty()) return tl::unexpected(trouble);
+    return {};
+}
+
+// One liar must not be able to take the service away: a suspect goes only while a quorum stays.
+bool Appliance::may_suspend(std::uint8_t group, std::uint8_t slot) const {
+    const PlanGroup& plan = plans_.back()->groups[group];
+    voter::SlotSet left = plan.admitted;
+    left.erase(voter::ReplicaId{slot});
+    unsigned trusted = 0;
+    left.for_each(
+        [&](voter::ReplicaId other) { trusted += suspects_[group][other.value] ? 0 : 1; });
+    return trusted >= plan.rules.quorum;
+}
+
+}  // namespace proxy

@@ -1,0 +1,264 @@
+// The operator's commands and the status object.
+#include <unistd.h>
+
+#include "proxy/runtime/appliance.hh"
+
+namespace proxy {
+
+using recovery::Standing;
+using Json = Appliance::Json;
+
+namespace {
+
+Json refuse(const std::string& error) { return {{"ok", false}, {"error", error}}; }
+
+double to_us(std::uint64_t ns) { return static_cast<double>(ns) / 1000.0; }
+
+}  // namespace
+
+Json Appliance::command(const Json& request) {
+    const auto name = request.is_object() ? request.find("command") : request.end();
+    if (!request.is_object() || name == request.end() || !name->is_string()) {
+        return refuse("a request is an object with a \"command\"");
+    }
+    if (*name == "status") return {{"ok", true}, {"status", status()}};
+    if (*name == "reload") return reload();
+    if (*name != "attach" && *name != "suspend" && *name != "admit") {
+        return refuse(
+            "unknown command; there are status, attach, suspend, admit, reload, shutdown");
+    }
+    const auto seat = seat_of(request);
+    if (!seat) return refuse(seat.error());
+    const auto [group, slot] = *seat;
+    if (*name == "attach") {
+        auto roster = recovery::read_roster(config_.roster_file());
+        if (!roster) return refuse(roster.error());
+        roster_ = *roster;
+        suspects_[group][slot] = false;
+        const std::string trouble = follow_roster();
+        publish();
+        return trouble.empty() ? Json{{"ok", true}} : refuse(trouble);
+    }
+    const bool admit = *name == "admit";
+    std::string reason = admit ? "by hand" : "suspended by hand";
+    if (const auto given = request.find("reason"); given != request.end() && given->is_string()) {
+        reason = given->get<std::string>().substr(0, 200);
+    }
+    const auto done = stand(group, slot, admit ? Standing::admitted : Standing::suspended, reason);
+    return done ? Json{{"ok", true}} : refuse(done.error());
+}
+
+tl::expected<std::pair<std::uint8_t, std::uint8_t>, std::string> Appliance::seat_of(
+    const Json& request) const {
+    const auto group = request.find("group");
+    const auto slot = request.find("slot");
+    if (group == request.end() || !group->is_string() || slot == request.end() ||
+        !slot->is_number_unsigned()) {
+        return tl::unexpected(
+            std::string("this command takes \"group\" (name) and \"slot\" (number)"));
+    }
+    const auto index = config_.group_index(group->get<std::string>());
+    if (!index) return tl::unexpected("no group \"" + group->get<std::string>() + "\"");
+    const auto number = slot->get<std::uint64_t>();
+    if (number >= config_.groups[*index].replicas.size()) {
+        return tl::unexpected("group " + config_.groups[*index].name + " has no slot " +
+                              std::to_string(number));
+    }
+    return std::pair{static_cast<std::uint8_t>(*index), static_cast<std::uint8_t>(number)};
+}
+
+// What can change while traffic flows does; what cannot is named.
+Json Appliance::reload() {
+    auto loaded = config::load(config_.file);
+    if (!loaded) return refuse(loaded.error().text());
+    config::Config& next = *loaded;
+    const auto same_shape = [&] {
+        if (next.groups.size() != config_.groups.size()) return false;
+        for (std::size_t i = 0; i < next.groups.size(); ++i) {
+            const auto& a = next.groups[i];
+            const auto& b = config_.groups[i];
+            if (a.name != b.name || a.replicas.size() != b.replicas.size() || a.state != b.state) {
+                return false;
+            }
+        }
+        return true;
+    };
+    const auto ports_of = [](const config::Config& config) {
+        std::string text;
+        for (const config::PortSpec& port : config.client_ports) text += port.text() + " ";
+        return text;
+    };
+    if (next.name != config_.name || next.state_dir != config_.state_dir ||
+        next.workers != config_.workers || next.ballots_max != config_.ballots_max ||
+        next.topology != config_.topology || ports_of(next) != ports_of(config_) || !same_shape()) {
+        return refuse(
+            "appliance (name, state_dir, workers, ballots_max, topology), client ports, and the "
+            "groups "
+            "with their replicas and state cannot change while running: restart quorate-proxy");
+    }
+    config_ = std::move(next);
+    const std::string trouble = follow_roster();
+    publish();
+    say("configuration reloaded from " + config_.file.string());
+    return trouble.empty() ? Json{{"ok", true}} : refuse(trouble);
+}
+
+Json Appliance::status() const {
+    std::uint64_t received = 0;
+    std::uint64_t sent = 0;
+    std::uint64_t dropped = 0;
+    std::uint64_t held = 0;
+    std::uint64_t made = 0;
+    std::uint64_t in = 0;
+    std::uint64_t out = 0;
+    std::uint64_t sleeps = 0;
+    std::uint64_t blank = 0;
+    Json drops = Json::object();
+    for (const WorkerCounters& worker : counters_->workers()) {
+        received += worker.received.get();
+        sent += worker.sent.get();
+        dropped += worker.dropped_total();
+        held += worker.held.get();
+        made += worker.made.get();
+        in += worker.taken_over.get();
+        out += worker.handed_over.get();
+        sleeps += worker.sleeps.get();
+        blank += worker.blank_checksums.get();
+        for (std::size_t i = 0; i < wire::drop_reasons_count; ++i) {
+            if (const std::uint64_t n = worker.dropped[i].get(); n != 0) {
+                const std::string reason(wire::drop_reason_texts[i].name);
+                drops[reason] = drops.value(reason, std::uint64_t{0}) + n;
+            }
+        }
+    }
+    Json groups = Json::array();
+    for (std::uint8_t i = 0; i < config_.groups.size(); ++i) groups.push_back(group_status(i));
+    const auto uptime = std::chrono::steady_clock::now() - started_;
+    // The counters are read while workers write them: between turns they balance exactly.
+    const std::uint64_t left = sent + dropped + held + out;
+    const std::uint64_t came = received + made + in;
+    return {{"name", config_.name},
+            {"pid", ::getpid()},
+            {"uptime_s", std::chrono::duration<double>(uptime).count()},
+            {"epoch", roster_.epoch},
+            {"plan_epoch", plan_epoch_},
+            {"workers", config_.workers},
+            {"topology", config_.topology == config::Topology::vip ? "vip" : "inline"},
+            {"conservation",
+             {{"received", received},
+              {"made", made},
+              {"sent", sent},
+              {"dropped", dropped},
+              {"held", held},
+              {"between_workers", out >= in ? out - in : 0},
+              {"balanced", came == left}}},
+            {"sleeps", sleeps},
+            {"blank_checksums", blank},
+            {"groups", groups},
+            {"drops", drops}};
+}
+
+Json Appliance::group_status(std::uint8_t index) const {
+    const config::Group& group = config_.groups[index];
+    const PlanGroup& plan = plans_.back()->groups[index];
+    std::array<std::uint64_t, LatencyHistogram::buckets_count> buckets{};
+    std::uint64_t samples = 0;
+    std::uint64_t max_ns = 0;
+    Json sums = {{"requests", 0u},   {"agreed", 0u},          {"split", 0u},
+                 {"expired", 0u},    {"rebuilt", 0u},         {"errors_sent", 0u},
+                 {"opened", 0u},     {"retransmissions", 0u}, {"superseded", 0u},
+                 {"unsendable", 0u}, {"evidence_lost", 0u}};
+    const auto add = [&](const char* key, const Count& count) {
+        sums[key] = sums[key].get<std::uint64_t>() + count.get();
+    };
+    for (const WorkerCounters& worker : counters_->workers()) {
+        const GroupCounters& counters = worker.groups[index];
+        add("requests", counters.requests);
+        add("agreed", counters.agreed);
+        add("split", counters.split);
+        add("expired", counters.expired);
+        add("rebuilt", counters.rebuilt);
+        add("errors_sent", counters.errors_sent);
+        add("opened", counters.opened);
+        add("retransmissions", counters.retransmissions);
+        add("superseded", counters.superseded);
+        add("unsendable", counters.unsendable);
+        add("evidence_lost", counters.evidence_lost);
+        for (unsigned i = 0; i < LatencyHistogram::buckets_count; ++i) {
+            buckets[i] += counters.latency.count(i);
+            samples += counters.latency.count(i);
+        }
+        max_ns = std::max(max_ns, counters.latency.max_ns());
+    }
+    const auto percentile = [&](double share) {
+        const auto wanted = static_cast<std::uint64_t>(share * static_cast<double>(samples));
+        std::uint64_t seen = 0;
+        for (unsigned i = 0; i < LatencyHistogram::buckets_count; ++i) {
+            seen += buckets[i];
+            if (seen > wanted) return to_us(LatencyHistogram::bucket_ns(i));
+        }
+        return to_us(max_ns);
+    };
+    unsigned trusted = 0;
+    plan.admitted.for_each(
+        [&](voter::ReplicaId slot) { trusted += suspects_[index][slot.value] ? 0 : 1; });
+    Json replicas = Json::array();
+    for (std::uint8_t slot = 0; slot < group.replicas.size(); ++slot) {
+        replicas.push_back(replica_status(index, slot));
+    }
+    Json status = std::move(sums);
+    status["name"] = group.name;
+    status["f"] = group.f;
+    status["quorum"] = group.quorum;
+    status["state"] = group.state == config::State::log ? "log" : "none";
+    status["mode"] = group.mode == config::Mode::observe ? "observe" : "enforce";
+    // How many more replicas may fail now without the service noticing.
+    status["masking"] = trusted >= group.quorum ? trusted - group.quorum : 0;
+    status["serving"] = plan.admitted.size() >= group.quorum && !halted_[index];
+    status["halted"] = halted_[index];
+    status["latency_us"] = {{"samples", samples},
+                            {"p50", percentile(0.50)},
+                            {"p99", percentile(0.99)},
+                            {"p999", percentile(0.999)},
+                            {"max", to_us(max_ns)}};
+    status["replicas"] = replicas;
+    status["nondeterministic_kinds"] = marked_kinds_[index];
+    return status;
+}
+
+Json Appliance::replica_status(std::uint8_t group, std::uint8_t slot) const {
+    const config::Replica& replica = config_.groups[group].replicas[slot];
+    const recovery::GroupRoster* roster = roster_.group(config_.groups[group].name);
+    const recovery::Seat seat =
+        roster != nullptr && slot < roster->seats.size() ? roster->seats[slot] : recovery::Seat{};
+    const bool connected = plans_.back()->groups[group].seats[slot].port != UINT8_MAX;
+    std::uint64_t asked = 0;
+    std::uint64_t skipped = 0;
+    std::uint64_t replies = 0;
+    std::uint64_t dissent = 0;
+    std::uint64_t silence = 0;
+    for (const WorkerCounters& worker : counters_->workers()) {
+        const ReplicaCounters& counters = worker.groups[group].replicas[slot];
+        asked += counters.asked.get();
+        skipped += counters.skipped.get();
+        replies += counters.replies.get();
+        dissent += counters.dissent.get();
+        silence += counters.silence.get();
+    }
+    return {{"slot", slot},
+            {"name", replica.name},
+            {"incarnation", seat.incarnation.value},
+            {"standing", recovery::text(seat.standing)},
+            {"reason", seat.reason},
+            {"place", recovery::text(seat.place)},
+            {"port", seat.port},
+            {"connected", connected},
+            {"suspect", suspects_[group][slot]},
+            {"asked", asked},
+            {"skipped", skipped},
+            {"replies", replies},
+            {"dissent", dissent},
+            {"silence", silence}};
+}
+
+}  // namespace proxy

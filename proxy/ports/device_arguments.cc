@@ -12,7 +12,7 @@ namespace proxy {
 namespace {
 
 constexpr std::size_t packet_frame_bytes = 2048;
-constexpr std::size_t packet_frames = 1024;
+constexpr std::uint32_t packet_frames = 1024;
 
 using Words = std::vector<std::pair<std::string, std::string>>;
 
@@ -90,12 +90,14 @@ tl::expected<DeviceArguments, std::string> device_arguments(const config::PortSp
                            {"bsize", "2048"}},
                           spec, {"role", "id", "rsize", "mac", "secret"});
         case config::PortSpec::Kind::pcap: {
-            const auto comma = spec.what.find(',');
-            Words words{{"rx_pcap", spec.what.substr(0, comma)}};
-            if (comma != std::string::npos) {
-                words.emplace_back("tx_pcap", spec.what.substr(comma + 1));
+            // Its one option is called otherwise by the driver.
+            config::PortSpec in_only = spec;
+            in_only.options.clear();
+            Words words{{"rx_pcap", spec.what}};
+            for (const auto& [key, value] : spec.options) {
+                if (key == "out") words.emplace_back("tx_pcap", value);
             }
-            return device("net_pcap", 1, std::move(words), spec, {"infinite_rx"});
+            return device("net_pcap", 1, std::move(words), in_only, {});
         }
         case config::PortSpec::Kind::pci:
             return DeviceArguments{{}, {}, queues};
@@ -105,17 +107,14 @@ tl::expected<DeviceArguments, std::string> device_arguments(const config::PortSp
     return tl::unexpected<std::string>("unknown kind of port");
 }
 
-std::size_t packet_ring_bytes(const config::PortSpec& spec) {
-    std::size_t frames = packet_frames;
+std::uint32_t packet_ring_frames(const config::PortSpec& spec) {
+    std::uint32_t frames = packet_frames;
     for (const auto& [key, value] : spec.options) {
         if (key == "framecnt") std::from_chars(value.data(), value.data() + value.size(), frames);
     }
-    return 2 * frames * packet_frame_bytes;
+    return frames;
 }
 
-std::string port_text(const config::PortSpec& spec) {
-    constexpr std::array names{"af_packet", "af_xdp", "tap", "memif", "ring", "pcap", "pci"};
-    return std::string(names.at(static_cast<std::size_t>(spec.kind))) + ":" + spec.what;
-}
+std::size_t packet_ring_bytes(std::uint32_t frames) { return 2 * frames * packet_frame_bytes; }
 
 }  // namespace proxy

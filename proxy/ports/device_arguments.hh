@@ -22,10 +22,9 @@ struct DeviceArguments {
 tl::expected<DeviceArguments, std::string> device_arguments(const config::PortSpec& spec,
                                                             std::uint16_t queues);
 
-// An af_packet port's two rings together, for one queue.
-std::size_t packet_ring_bytes(const config::PortSpec& spec);
-
-// "af_packet:qc0", for messages.
-std::string port_text(const config::PortSpec& spec);
+// Of an af_packet port: frames in each of a queue's two rings, and what both take.
+std::uint32_t packet_ring_frames(const config::PortSpec& spec);
+std::size_t packet_ring_bytes(std::uint32_t frames);
+constexpr std::uint32_t packet_ring_frames_min = 64;
 
 }  // namespace proxy

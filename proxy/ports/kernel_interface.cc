@@ -129,8 +129,7 @@ tl::expected<void, std::string> may_lock_memory(std::size_t bytes) {
     return tl::unexpected("its rings need " + std::to_string(bytes >> 10) +
                           " KiB of locked memory at once, and " +
                           std::to_string(limit.rlim_cur >> 10) +
-                          " KiB are allowed: raise the limit (ulimit -l, LimitMEMLOCK), or give "
-                          "the port a smaller framecnt (64 or more)");
+                          " KiB are allowed: raise the limit (ulimit -l, LimitMEMLOCK)");
 }
 
 std::vector<int> open_descriptors() {

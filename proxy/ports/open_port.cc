@@ -62,35 +62,68 @@ constexpr std::uint16_t frame_bytes_max = 1982;
 
 bool on_interface(Kind kind) { return kind == Kind::af_packet || kind == Kind::af_xdp; }
 
-// What can be found out, and put right, before DPDK is asked.
-tl::expected<void, std::string> prepare(const config::PortSpec& spec, std::uint16_t& queues) {
-    if (spec.kind == Kind::pcap) {
-        const std::string in = spec.what.substr(0, spec.what.find(','));
-        if (access(in.c_str(), R_OK) != 0) {
-            return tl::unexpected("capture file " + in + " cannot be read (" +
-                                  std::strerror(errno) + "): correct the port's file name");
+// How a port will be opened.
+struct Plan {
+    config::PortSpec spec;  // with what had to be changed
+    std::uint16_t queues = 1;
+    std::vector<std::string> notes;
+};
+
+// The rings are mapped locked; who may lock little gets short rings.
+tl::expected<void, std::string> fit_packet_rings(Plan& plan) {
+    const std::uint32_t wanted = packet_ring_frames(plan.spec);
+    std::uint32_t frames = wanted;
+    auto room = may_lock_memory(packet_ring_bytes(frames));
+    while (!room && frames / 2 >= packet_ring_frames_min) {
+        frames /= 2;
+        if (may_lock_memory(packet_ring_bytes(frames))) {
+            plan.notes.push_back("rings of " + plan.spec.what + " have " + std::to_string(frames) +
+                                 " packets instead of " + std::to_string(wanted) + ": " +
+                                 room.error());
+            std::erase_if(plan.spec.options,
+                          [](const auto& one) { return one.first == "framecnt"; });
+            plan.spec.options.emplace_back("framecnt", std::to_string(frames));
+            return {};
         }
+    }
+    return room;
+}
+
+// What can be found out, and put right, before DPDK is asked.
+tl::expected<Plan, std::string> prepare(const config::PortSpec& spec, std::uint16_t queues_wanted) {
+    Plan plan{spec, std::max<std::uint16_t>(1, queues_wanted), {}};
+    if (spec.kind == Kind::pcap && access(spec.what.c_str(), R_OK) != 0) {
+        return tl::unexpected("capture file " + spec.what + " cannot be read (" +
+                              std::strerror(errno) + "): correct the port's file name");
     }
     if (spec.kind == Kind::tap && access("/dev/net/tun", R_OK | W_OK) != 0) {
         return tl::unexpected(std::string("/dev/net/tun cannot be opened (") +
                               std::strerror(errno) + "): load the tun module, or use veth");
     }
-    if (!on_interface(spec.kind)) return {};
+    if (!on_interface(spec.kind)) return plan;
     if (const auto found = find_interface(spec.what); !found) return tl::unexpected(found.error());
-    if (auto allowed = may_open_packet_sockets(); !allowed) return allowed;
-    if (spec.kind == Kind::af_packet) {
-        if (auto room = may_lock_memory(packet_ring_bytes(spec)); !room) return room;
-    } else {
-        queues =
-            static_cast<std::uint16_t>(std::min<unsigned>(queues, interface_channels(spec.what)));
+    if (const auto allowed = may_open_packet_sockets(); !allowed) {
+        return tl::unexpected(allowed.error());
     }
-    return bring_up(spec.what);
+    if (spec.kind == Kind::af_packet) {
+        if (const auto fits = fit_packet_rings(plan); !fits) return tl::unexpected(fits.error());
+    } else {
+        plan.queues = static_cast<std::uint16_t>(
+            std::min<unsigned>(plan.queues, interface_channels(spec.what)));
+    }
+    if (const auto up = bring_up(spec.what); !up) return tl::unexpected(up.error());
+    return plan;
+}
+
+std::string full_pci_address(const std::string& address) {
+    return address.size() == 7 ? "0000:" + address : address;
 }
 
 tl::expected<std::string, std::string> attach(const config::PortSpec& spec, std::uint16_t queues) {
     if (spec.kind == Kind::pci) {
         std::uint16_t id = 0;
-        if (rte_eth_dev_get_port_by_name(spec.what.c_str(), &id) == 0) return spec.what;
+        std::string name = full_pci_address(spec.what);
+        if (rte_eth_dev_get_port_by_name(name.c_str(), &id) == 0) return name;
         return tl::unexpected("physical port " + spec.what +
                               " is not one DPDK has taken: it must be in the configuration at "
                               "start, and bound to vfio-pci (dpdk-devbind.py --status)");
@@ -272,21 +305,23 @@ void describe(OpenedPort& port) {
 
 tl::expected<OpenedPort, std::string> open_port(const config::PortSpec& spec,
                                                 std::uint16_t queues_wanted, rte_mempool* pool) {
-    const std::string where = "port " + port_text(spec) + ": ";
+    const std::string where = "port " + spec.text() + ": ";
     if (spec.kind == Kind::ring) {
         auto pair = open_ring_pair(spec.what, 1024, pool);
         if (!pair) return tl::unexpected(where + pair.error());
         pair->port.spec = spec;
         return std::move(pair->port);
     }
-    std::uint16_t queues = std::max<std::uint16_t>(1, queues_wanted);
-    if (auto ready = prepare(spec, queues); !ready) return tl::unexpected(where + ready.error());
+    auto plan = prepare(spec, queues_wanted);
+    if (!plan) return tl::unexpected(where + plan.error());
+    const std::uint16_t queues = plan->queues;
 
     const PinnedHere pinned;
     const std::vector<int> before = open_descriptors();
     OpenedPort port;
     port.spec = spec;
-    auto device = attach(spec, queues);
+    port.notes = std::move(plan->notes);
+    auto device = attach(plan->spec, queues);
     if (!device) return tl::unexpected(where + device.error());
     port.device = *device;
     if (const int code = rte_eth_dev_get_port_by_name(port.device.c_str(), &port.data.id)) {

@@ -1,6 +1,10 @@
 // One round trip through each of the other kinds of port, and what closing them leaves.
 #include <fstream>
 
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/lsan_interface.h>
+#endif
+
 #include "proxy/ports/pools.hh"
 #include "veth_fixture.hh"
 
@@ -21,9 +25,17 @@ void echo(const proxy::OpenedPort& port, const Peer& peer) {
     }
 }
 
+// libxdp leaks 80 bytes each time.
+auto open_xdp() {
+#ifdef __SANITIZE_ADDRESS__
+    const __lsan::ScopedDisabler not_ours;
+#endif
+    return proxy::open_port(spec(Kind::af_xdp, "qa"), 4, Environment::pool());
+}
+
 TEST_F(Veth, AfXdp) {
     for (int round = 0; round < 3; ++round) {  // again and again: closing must free the queue
-        auto port = proxy::open_port(spec(Kind::af_xdp, "qa"), 4, Environment::pool());
+        auto port = open_xdp();
         if (!port && round == 0) GTEST_SKIP() << port.error();
         ASSERT_TRUE(port) << port.error();
         EXPECT_FALSE(port->multi_segment_tx);
@@ -99,8 +111,9 @@ TEST(Kinds, PcapInAndOut) {
             file.write(reinterpret_cast<const char*>(bytes.data()), 60);
         }
     }
-    auto port = proxy::open_port(spec(Kind::pcap, in.string() + "," + out.string()), 2,
-                                 Environment::pool());
+    auto both = spec(Kind::pcap, in.string());
+    both.options = {{"out", out.string()}};
+    auto port = proxy::open_port(both, 2, Environment::pool());
     ASSERT_TRUE(port) << port.error();
     EXPECT_EQ(port->rx_queues, 1);
     for (std::uint8_t i = 0; i < 3; ++i) {

@@ -5,6 +5,7 @@
 
 #include <netinet/in.h>
 #include <rte_ring.h>
+#include <sys/resource.h>
 
 #include "veth_fixture.hh"
 
@@ -260,6 +261,37 @@ TEST(Ring, PassesPacketsBothWays) {
     EXPECT_NE(proxy::ring_far_end("r0").from_port, nullptr);
     proxy::close_port(*again);
     EXPECT_EQ(proxy::ring_far_end("r0").from_port, nullptr);
+}
+
+// The last one, for it lowers a limit for good.
+class VethAtLast : public Veth {};
+
+// Who may lock little memory gets shorter rings, and is told.
+TEST_F(VethAtLast, RingsFitTheLimitOfLockedMemory) {
+    rlimit before{};
+    getrlimit(RLIMIT_MEMLOCK, &before);
+    const rlimit little{1 << 20, before.rlim_max};
+    const rlimit tight{1 << 20, 1 << 20};
+    const bool bound = geteuid() != 0 || in_user_namespace();
+    if (!bound) GTEST_SKIP() << "root may lock as much as there is";
+    // The soft limit is raised by ourselves.
+    setrlimit(RLIMIT_MEMLOCK, &little);
+    auto port = proxy::open_port(spec(Kind::af_packet, "qa"), 1, Environment::pool());
+    ASSERT_TRUE(port) << port.error();
+    EXPECT_TRUE(port->notes.empty());
+    proxy::close_port(*port);
+    setrlimit(RLIMIT_MEMLOCK, &tight);
+    port = proxy::open_port(spec(Kind::af_packet, "qa"), 1, Environment::pool());
+    ASSERT_TRUE(port) << port.error();
+    ASSERT_EQ(port->notes.size(), 1u);
+    EXPECT_NE(port->notes[0].find("have 256 packets instead of 1024"), std::string::npos)
+        << port->notes[0];
+    proxy::close_port(*port);
+    const rlimit none{4096, 4096};
+    setrlimit(RLIMIT_MEMLOCK, &none);
+    port = proxy::open_port(spec(Kind::af_packet, "qa"), 1, Environment::pool());
+    ASSERT_FALSE(port);
+    EXPECT_NE(port.error().find("ulimit -l"), std::string::npos) << port.error();
 }
 
 }  // namespace

@@ -83,35 +83,49 @@ void try_forbidden(const proxy::OpenedPort& port, Worked& done) {
     });
 }
 
+struct Job {
+    const proxy::OpenedPort& port;
+    const Peer& peer;
+    proxy::Sleeper& sleeper;
+    Worked done{};
+    std::atomic<pid_t> ready{0};
+};
+
+// Not std::thread: its end is a virtual call, which UBSan checks by calls that are forbidden then.
+void* worker(void* argument) {
+    Job& job = *static_cast<Job*>(argument);
+    const auto thread = static_cast<pid_t>(syscall(SYS_gettid));
+    if (const auto dropped = proxy::drop_thread_privileges(); !dropped) {
+        job.done.dropped = dropped.error();
+    }
+    work(job.port, job.peer, job.sleeper, job.done);
+    if (job.done.dropped.empty()) try_forbidden(job.port, job.done);
+    job.sleeper.arm();
+    job.ready.store(thread);
+    job.sleeper.sleep(5'000'000);  // until the test has looked at us
+    return nullptr;
+}
+
 TEST_F(Veth, AWorkerWithoutPrivilegesWorks) {
     auto port = proxy::open_port(spec(Kind::af_packet, "qa"), 1, Environment::pool());
     ASSERT_TRUE(port) << port.error();
     auto sleeper = proxy::Sleeper::make();
     ASSERT_TRUE(sleeper) << sleeper.error();
     const Peer peer("qb");
-    Worked done;
-    std::atomic<pid_t> ready{0};
-    std::thread worker([&] {
-        const auto thread = static_cast<pid_t>(syscall(SYS_gettid));
-        if (const auto dropped = proxy::drop_thread_privileges(); !dropped) {
-            done.dropped = dropped.error();
-        }
-        work(*port, peer, *sleeper, done);
-        if (done.dropped.empty()) try_forbidden(*port, done);
-        sleeper->arm();
-        ready.store(thread);
-        sleeper->sleep(5'000'000);  // until the test has looked at us
-    });
-    while (ready.load() == 0) {
+    Job job{*port, peer, *sleeper};
+    Worked& done = job.done;
+    pthread_t running{};
+    ASSERT_EQ(pthread_create(&running, nullptr, worker, &job), 0);
+    while (job.ready.load() == 0) {
         std::this_thread::sleep_for(std::chrono::milliseconds(10));
     }
-    const pid_t thread = ready.load();
+    const pid_t thread = job.ready.load();
     done.capabilities = status_of(thread, "CapEff") + status_of(thread, "CapPrm");
     done.bounding = status_of(thread, "CapBnd");
     done.no_new_privileges = status_of(thread, "NoNewPrivs");
     done.filtering = status_of(thread, "Seccomp");
     sleeper->wake();
-    worker.join();
+    pthread_join(running, nullptr);
 
     if (!done.dropped.empty()) GTEST_SKIP() << done.dropped;
     EXPECT_TRUE(done.sent);

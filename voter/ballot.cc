@@ -16,8 +16,8 @@ Outcome Ballot::join(ReplicaId slot, unsigned camp, Likeness likeness) {
 void Ballot::withdraw(ReplicaId slot) {
     if (!asked_.contains(slot)) return;
     asked_.erase(slot);
-    if (decided()) return;
     voted_.erase(slot);
+    if (decided()) return;
     for (unsigned i = 0; i < camps_count_; ++i) {
         Camp& camp = camps_[i];
         if (!camp.members.contains(slot)) continue;

@@ -81,6 +81,7 @@ class Ballot {
     // Everybody who was asked has answered: nothing more is to come.
     bool complete() const { return (asked_ - voted_).empty(); }
 
+    // Both without those withdrawn.
     SlotSet asked() const { return asked_; }
     SlotSet voted() const { return voted_; }
     // Whose bytes the caller keeps (cast() said `first` or `same`). Only ever grows, withdrawn
@@ -97,7 +98,7 @@ class Ballot {
     // Who voted against the winner, early or late, and has not been withdrawn. Empty unless agreed:
     // a split accuses nobody.
     SlotSet dissenters() const {
-        return verdict_ == Verdict::agreed ? (voted_ & asked_) - winner().members : SlotSet{};
+        return verdict_ == Verdict::agreed ? voted_ - winner().members : SlotSet{};
     }
     // Who did not answer although a quorum did. Only meaningful once expired() or complete().
     SlotSet silent() const { return verdict_ == Verdict::agreed ? missing() : SlotSet{}; }

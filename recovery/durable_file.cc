@@ -81,10 +81,13 @@ tl::expected<std::optional<std::string>, std::string> read_file(const std::files
     }
 }
 
+std::filesystem::path temporary_of(std::filesystem::path file) {
+    return file += ".tmp";
+}
+
 tl::expected<void, std::string> write_durably(const std::filesystem::path& file,
                                               std::string_view content, mode_t mode) {
-    std::filesystem::path temporary = file;
-    temporary += ".tmp";
+    const std::filesystem::path temporary = temporary_of(file);
     const auto failed = [&](const char* what) {
         std::string text = cause(what, temporary);
         ::unlink(temporary.c_str());

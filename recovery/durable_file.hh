@@ -22,8 +22,11 @@ namespace recovery {
 tl::expected<std::optional<std::string>, std::string> read_file(const std::filesystem::path& file,
                                                                 std::size_t bytes_max);
 
-// One writer at a time (hold a FileLock): the temporary file is FILE.tmp. After an error the old or
-// the new content is there, never a mixture.
+// What write_durably() writes before it renames, and leaves behind when it is killed: FILE.tmp.
+std::filesystem::path temporary_of(std::filesystem::path file);
+
+// One writer at a time (hold a FileLock). After an error the old or the new content is there, never
+// a mixture.
 tl::expected<void, std::string> write_durably(const std::filesystem::path& file,
                                               std::string_view content, mode_t mode);
 

@@ -1,0 +1,223 @@
+#include "netns/record.hh"
+
+#include <algorithm>
+#include <array>
+#include <csignal>
+#include <system_error>
+
+#include <nlohmann/json.hpp>
+
+#include "netns/link.hh"
+#include "recovery/durable_file.hh"
+
+namespace netns {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr std::size_t record_bytes_max = 64u << 10;
+constexpr milliseconds namespace_end_deadline{5'000};
+
+constexpr std::array<std::pair<Phase, const char*>, 5> phases{{
+    {Phase::preparing, "preparing"},
+    {Phase::starting, "starting"},
+    {Phase::running, "running"},
+    {Phase::paused, "paused"},
+    {Phase::ended, "ended"},
+}};
+
+Json json_of(const ProcessIdentity& process) {
+    return {{"pid", process.pid}, {"start", process.start}, {"boot", process.boot}};
+}
+
+ProcessIdentity process_from(const Json& json) {
+    return {json.at("pid").get<pid_t>(), json.at("start").get<std::uint64_t>(),
+            json.at("boot").get<std::string>()};
+}
+
+Json json_of(const Record& record) {
+    return {{"group", record.name.group},
+            {"slot", record.name.slot.value},
+            {"place", recovery::text(record.name.place)},
+            {"incarnation", record.name.incarnation.value},
+            {"phase", text(record.phase)},
+            {"detail", record.detail},
+            {"appliance", record.appliance},
+            {"interface", record.interface},
+            {"owner", json_of(record.owner)},
+            {"inside", json_of(record.inside)}};
+}
+
+// Throws what nlohmann throws, or an std::string.
+Record record_from(const Json& json) {
+    Record record;
+    record.name.group = json.at("group").get<std::string>();
+    record.name.slot.value = json.at("slot").get<std::uint8_t>();
+    record.name.incarnation.value = json.at("incarnation").get<std::uint32_t>();
+    const auto place = recovery::parse_place(json.at("place").get<std::string>());
+    if (!place) throw std::string("place is unknown");
+    record.name.place = *place;
+    const std::string phase = json.at("phase").get<std::string>();
+    const auto known = std::find_if(phases.begin(), phases.end(),
+                                    [&](const auto& entry) { return entry.second == phase; });
+    if (known == phases.end()) throw std::string("phase is unknown");
+    record.phase = known->first;
+    record.detail = json.at("detail").get<std::string>();
+    record.appliance = json.at("appliance").get<std::string>();
+    record.interface = json.at("interface").get<std::string>();
+    record.owner = process_from(json.at("owner"));
+    record.inside = process_from(json.at("inside"));
+    return record;
+}
+
+template <class Value, class Read>
+tl::expected<Value, std::string> parsed(const std::string& text, Read&& read) {
+    try {
+        return read(Json::parse(text));
+    } catch (const Json::exception& error) {
+        return tl::unexpected(std::string(error.what()));
+    } catch (const std::string& error) {
+        return tl::unexpected(error);
+    }
+}
+
+std::string dump(const Json& json, int indent) {
+    return json.dump(indent, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+}  // namespace
+
+const char* text(Phase phase) { return phases[static_cast<std::size_t>(phase)].second; }
+
+recovery::ReplicaFacts Record::facts() const {
+    recovery::ReplicaFacts facts;
+    facts.name = name;
+    facts.running = alive() && (phase == Phase::running || phase == Phase::paused);
+    facts.pid = owner.pid;
+    facts.port = "veth:" + interface;
+    facts.detail = detail;
+    if (phase == Phase::paused) facts.detail = "paused; " + detail;
+    if (phase != Phase::ended && !is_alive(owner)) {
+        facts.detail = "its supervisor (process " + std::to_string(owner.pid) +
+                       ") was killed while it was " + text(phase);
+    }
+    return facts;
+}
+
+std::string place_name(const recovery::ReplicaName& name) {
+    return name.group + "-" + std::to_string(name.slot.value) + "-" + recovery::text(name.place);
+}
+
+std::filesystem::path Paths::record(const recovery::ReplicaName& name) const {
+    return replicas / (place_name(name) + ".json");
+}
+
+std::filesystem::path Paths::directory(const recovery::ReplicaName& name) const {
+    return replicas / place_name(name);
+}
+
+std::filesystem::path Paths::log(const recovery::ReplicaName& name) const {
+    return replicas / (place_name(name) + ".log");
+}
+
+tl::expected<std::optional<Record>, std::string> read_record(const std::filesystem::path& file) {
+    const auto content = recovery::read_file(file, record_bytes_max);
+    if (!content) return tl::unexpected(content.error());
+    if (!*content) return std::nullopt;
+    auto record = parsed<Record>(**content, record_from);
+    if (!record) {
+        return tl::unexpected(file.string() + " is not a replica's record (" + record.error() +
+                              "); look what it is, and move it away");
+    }
+    return std::move(*record);
+}
+
+tl::expected<void, std::string> write_record(const std::filesystem::path& file,
+                                             const Record& record) {
+    return recovery::write_durably(file, dump(json_of(record), 2), 0600);
+}
+
+tl::expected<std::vector<Record>, std::string> read_records(const Paths& paths) {
+    std::vector<std::filesystem::path> files;
+    std::error_code error;
+    for (std::filesystem::directory_iterator at(paths.replicas, error), end; !error && at != end;
+         at.increment(error)) {
+        if (at->path().extension() == ".json") files.push_back(at->path());
+    }
+    if (error && error != std::errc::no_such_file_or_directory) {
+        return tl::unexpected("cannot read " + paths.replicas.string() + ": " + error.message());
+    }
+    std::sort(files.begin(), files.end());
+    std::vector<Record> records;
+    for (const auto& file : files) {
+        auto record = read_record(file);
+        if (!record) return tl::unexpected(record.error());
+        if (*record) records.push_back(std::move(**record));  // it may have gone meanwhile
+    }
+    return records;
+}
+
+tl::expected<void, std::string> remove_remains(const std::filesystem::path& record_file,
+                                               const Record& record) {
+    if (record.inside.pid != 0 && !wait_for_end(record.inside, namespace_end_deadline)) {
+        // Its supervisor is gone, and it should be: this is the end it was promised.
+        send_signal(record.inside, SIGKILL);
+        if (!wait_for_end(record.inside, namespace_end_deadline)) {
+            return tl::unexpected("process " + std::to_string(record.inside.pid) +
+                                  " of the replica does not end even when killed");
+        }
+    }
+    if (auto done = remove_link(record.interface, link_tag(record.appliance)); !done) {
+        return tl::unexpected(done.error());
+    }
+    // Derived, not read: a record can have no other directory removed than the one beside it.
+    const std::filesystem::path directory = record_file.parent_path() / record_file.stem();
+    std::error_code error;
+    std::filesystem::remove_all(directory, error);
+    if (error) {
+        return tl::unexpected("cannot remove " + directory.string() + ": " + error.message());
+    }
+    // Of one who was killed while writing the record.
+    std::filesystem::remove(recovery::temporary_of(record_file), error);
+    std::filesystem::remove(record_file, error);
+    if (error) {
+        return tl::unexpected("cannot remove " + record_file.string() + ": " + error.message());
+    }
+    return {};
+}
+
+std::string to_text(const Spec& spec) {
+    return dump({{"record", json_of(spec.record)},
+                 {"record_file", spec.record_file},
+                 {"directory", spec.directory},
+                 {"log_file", spec.log_file},
+                 {"command", spec.command},
+                 {"health", spec.health},
+                 {"environment", spec.environment},
+                 {"cpus", spec.cpus},
+                 {"user", spec.user},
+                 {"addresses", spec.addresses},
+                 {"health_timeout_ms", spec.health_timeout_ms}},
+                -1);
+}
+
+tl::expected<Spec, std::string> parse_spec(const std::string& text) {
+    return parsed<Spec>(text, [](const Json& json) {
+        Spec spec;
+        spec.record = record_from(json.at("record"));
+        json.at("record_file").get_to(spec.record_file);
+        json.at("directory").get_to(spec.directory);
+        json.at("log_file").get_to(spec.log_file);
+        json.at("command").get_to(spec.command);
+        json.at("health").get_to(spec.health);
+        json.at("environment").get_to(spec.environment);
+        json.at("cpus").get_to(spec.cpus);
+        json.at("user").get_to(spec.user);
+        json.at("addresses").get_to(spec.addresses);
+        json.at("health_timeout_ms").get_to(spec.health_timeout_ms);
+        if (spec.command.empty()) throw std::string("command is empty");
+        return spec;
+    });
+}
+
+}  // namespace netns

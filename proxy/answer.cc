@@ -43,9 +43,8 @@ void Worker::answer_neighbour(std::uint8_t index, rte_mbuf* packet, const wire::
     if (!may_answer()) return drop(packet, DropReason::rate_limited);
     if (rte_mbuf* answer = new_packet()) {
         const wire::MacAddress& mac = client_side ? port.mac : link_appliance_mac;
-        send_own(
-            index, answer,
-            wire::write_neighbour_answer(bytes_of(packet), frame, *question, mac, room_of(answer)));
+        send_own(index, answer,
+                 wire::write_neighbour_answer(frame, *question, mac, room_of(answer)));
     }
     drop(packet, DropReason::consumed);
 }

@@ -154,7 +154,7 @@ std::optional<NeighbourQuestion> neighbour_question(Bytes frame, const Frame& pa
     return question;
 }
 
-std::size_t write_neighbour_answer(Bytes, const Frame& parsed, const NeighbourQuestion& question,
+std::size_t write_neighbour_answer(const Frame& parsed, const NeighbourQuestion& question,
                                    const MacAddress& mac, MutableBytes out) {
     LinkHeader link{question.asker_mac, mac, parsed.vlan, parsed.tagged};
     if (parsed.layer3 == Layer3::arp) return write_arp_reply(link, question, out);

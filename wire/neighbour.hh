@@ -28,8 +28,7 @@ std::optional<NeighbourQuestion> neighbour_question(Bytes frame, const Frame& pa
 
 // Writes the whole frame that answers the frame `parsed`: "target is at `mac`". VLAN tag as in the
 // question. Returns the length; 0: `out` too small.
-std::size_t write_neighbour_answer(Bytes frame, const Frame& parsed,
-                                   const NeighbourQuestion& question, const MacAddress& mac,
-                                   MutableBytes out);
+std::size_t write_neighbour_answer(const Frame& parsed, const NeighbourQuestion& question,
+                                   const MacAddress& mac, MutableBytes out);
 
 }  // namespace wire

@@ -23,7 +23,7 @@ void check(wire::Bytes frame) {
     FUZZ_CHECK(question->asker.is_v4() == question->target.is_v4() || question->probe);
     const wire::MacAddress ours{{2, 0, 0, 0, 0, 1}};
     std::array<std::byte, wire::neighbour_reply_len_max> out;
-    const std::size_t length = wire::write_neighbour_answer(frame, parsed, *question, ours, out);
+    const std::size_t length = wire::write_neighbour_answer(parsed, *question, ours, out);
     FUZZ_CHECK(length > 0);
     const wire::Bytes answer = wire::Bytes(out).first(length);
     Frame answered;

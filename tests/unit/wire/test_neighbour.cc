@@ -38,11 +38,11 @@ Octets answer(const Octets& frame, const NeighbourQuestion& question) {
     Frame parsed;
     EXPECT_EQ(wire::parse_frame(frame, parsed), DropReason::none);
     Octets out(wire::neighbour_reply_len_max);
-    const std::size_t length = wire::write_neighbour_answer(frame, parsed, question, ours, out);
+    const std::size_t length = wire::write_neighbour_answer(parsed, question, ours, out);
     EXPECT_GT(length, 0u);
     for (std::size_t size = 0; size < length; ++size) {
         Octets small(size);
-        EXPECT_EQ(wire::write_neighbour_answer(frame, parsed, question, ours, small), 0u);
+        EXPECT_EQ(wire::write_neighbour_answer(parsed, question, ours, small), 0u);
     }
     out.resize(length);
     return out;

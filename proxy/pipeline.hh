@@ -159,6 +159,7 @@ class Worker {
     void reply(std::uint8_t port, Arrival& arrival);
     bool equals_a_checked_reply(const Record& record, const Answer& answer) const;
     void vote(Record& record, voter::ReplicaId slot, const Answer& answer);
+    void keep_if(bool wanted, Record& record, voter::ReplicaId slot, const Answer& answer);
     void keep_answer(Record& record, voter::ReplicaId slot, const Answer& answer);
     voter::Likeness likeness(const Record& record, const Answer& answer, voter::ReplicaId holder);
     Record* open_unit(const Arrival& arrival);

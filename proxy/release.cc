@@ -39,7 +39,9 @@ void Worker::settle(Record& record) {
     if (record.released) return;
     const PlanGroup& group = plan_->groups[record.group];
     if (group.mode == config::Mode::observe) {
-        if (record.primary_answered) release_from(record, group.primary);
+        if (!record.primary_answered) return;
+        release_from(record, group.primary);
+        known_.agreed(key_hash_.source(record.key.client), now_);
         return;
     }
     switch (record.ballot.verdict()) {

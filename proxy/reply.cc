@@ -90,34 +90,40 @@ void Worker::vote(Record& record, ReplicaId slot, const Answer& answer) {
     const bool was_decided = record.ballot.decided();
     const Outcome outcome = record.ballot.cast(
         slot, [&](ReplicaId holder) { return likeness(record, answer, holder); });
-    const bool primary_serves = group.mode == config::Mode::observe && slot == group.primary;
+    // What serves the client by itself is kept, however it compares.
+    const bool serves =
+        group.mode == config::Mode::observe && slot == group.primary && !record.released;
     switch (outcome) {
         case Outcome::first:
         case Outcome::same:
         case Outcome::dissent_late:  // kept as evidence
             keep_answer(record, slot, answer);
             break;
-        case Outcome::identical:
         case Outcome::agreed_late:
-            if (primary_serves && !record.released) {
-                keep_answer(record, slot, answer);
-            } else {
-                drop(answer.packet, DropReason::reply_not_released);
-            }
+            // Others than the winner's own bytes are kept: should the ballot turn into evidence, it
+            // has every reply.
+            keep_if(
+                serves || (!record.by_print && !record.ballot.winner().identical.contains(slot)),
+                record, slot, answer);
             break;
+        case Outcome::identical:
         case Outcome::too_late:
-            drop(answer.packet, DropReason::reply_not_released);
+            keep_if(serves, record, slot, answer);
             break;
         case Outcome::twice:
             return drop(answer.packet, DropReason::reply_twice);
         case Outcome::stranger:
             return drop(answer.packet, DropReason::reply_stranger);
     }
-    if (primary_serves && !record.released) record.primary_answered = true;
-    if ((record.ballot.decided() && !was_decided) || record.ballot.complete() ||
-        (primary_serves && !record.released)) {
+    if (serves) record.primary_answered = true;
+    if ((record.ballot.decided() && !was_decided) || record.ballot.complete() || serves) {
         list(record);
     }
+}
+
+void Worker::keep_if(bool wanted, Record& record, ReplicaId slot, const Answer& answer) {
+    if (wanted) return keep_answer(record, slot, answer);
+    drop(answer.packet, DropReason::reply_not_released);
 }
 
 void Worker::keep_answer(Record& record, ReplicaId slot, const Answer& answer) {

@@ -92,6 +92,9 @@ tl::expected<void, std::string> Appliance::start() {
     counters_ = std::make_unique<SharedCounters>(std::move(*counters));
     if (auto opened = open_client_ports(); !opened) return opened;
     if (auto seated = seat_fixed_replicas(); !seated) return seated;
+    if (config_.evidence.enabled) {
+        if (auto made = make_evidence(); !made) return made;
+    }
     if (auto made = make_workers(); !made) return made;
     if (const std::string trouble = follow_roster(); !trouble.empty()) say(trouble);
     start_threads();
@@ -101,6 +104,9 @@ tl::expected<void, std::string> Appliance::start() {
 Appliance::~Appliance() {
     for (auto& thread : threads_) thread->stop();
     workers_.clear();
+    write_evidence();
+    for (rte_ring* ring : evidence_rings_) rte_ring_free(ring);
+    rte_mempool_free(evidence_items_);
     for (PortTable::Entry& entry : ports_.entries) {
         if (entry.open) close_port(entry.port);
     }
@@ -189,9 +195,47 @@ tl::expected<void, std::string> Appliance::make_workers() {
         around.counters = &counters_->workers()[i];
         around.handoff = &handoff_;
         around.events = events_.back().get();
+        if (config_.evidence.enabled) {
+            around.evidence = evidence_rings_[i];
+            around.evidence_items = evidence_items_;
+        }
         workers_.push_back(std::make_unique<Worker>(settings, around));
     }
     return {};
+}
+
+tl::expected<void, std::string> Appliance::make_evidence() {
+    auto store = EvidenceStore::open(config_, ticks_per_second_);
+    if (!store) return tl::unexpected(store.error());
+    evidence_.emplace(std::move(*store));
+    evidence_items_ = rte_mempool_create("evidence", evidence_queue_len * config_.workers - 1,
+                                         sizeof(EvidenceItem), 0, 0, nullptr, nullptr, nullptr,
+                                         nullptr, SOCKET_ID_ANY, 0);
+    for (unsigned i = 0; i < config_.workers; ++i) {
+        evidence_rings_.push_back(rte_ring_create(("evidence" + std::to_string(i)).c_str(),
+                                                  evidence_queue_len, SOCKET_ID_ANY,
+                                                  RING_F_SP_ENQ | RING_F_SC_DEQ));
+        if (evidence_rings_.back() == nullptr) evidence_items_ = nullptr;
+    }
+    if (evidence_items_ == nullptr) {
+        return tl::unexpected(
+            std::string("no memory for the evidence queues: raise eal.memory_mb"));
+    }
+    return {};
+}
+
+void Appliance::write_evidence() {
+    if (!evidence_) return;
+    for (rte_ring* ring : evidence_rings_) {
+        void* entry = nullptr;
+        for (unsigned n = 0; n < evidence_queue_len && rte_ring_sc_dequeue(ring, &entry) == 0;
+             ++n) {
+            auto* item = static_cast<EvidenceItem*>(entry);
+            evidence_->write(*item, plans_.back()->services[item->service].comparator);
+            discard_evidence(item, evidence_items_);
+        }
+    }
+    evidence_->flush();
 }
 
 void Appliance::start_threads() {
@@ -355,6 +399,7 @@ void Appliance::tick() {
             handle(*event);
         }
     }
+    write_evidence();
     bool gone = false;
     for (auto& thread : threads_) gone |= thread->take_trouble();
     if (gone) {

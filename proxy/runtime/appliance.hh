@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,7 @@
 #include "config/config.hh"
 #include "proxy/pipeline.hh"
 #include "proxy/ports/pools.hh"
+#include "proxy/runtime/evidence_store.hh"
 #include "proxy/runtime/plan_builder.hh"
 #include "proxy/runtime/shared_counters.hh"
 #include "proxy/runtime/worker_thread.hh"
@@ -78,6 +80,9 @@ class Appliance {
         const Json& request) const;
     Json reload();
 
+    tl::expected<void, std::string> make_evidence();
+    void write_evidence();
+
     Json group_status(std::uint8_t group) const;
     Json replica_status(std::uint8_t group, std::uint8_t slot) const;
 
@@ -94,6 +99,9 @@ class Appliance {
     std::vector<std::unique_ptr<EventQueue>> events_;
     std::vector<std::unique_ptr<Worker>> workers_;
     std::vector<std::unique_ptr<WorkerThread>> threads_;
+    std::optional<EvidenceStore> evidence_;
+    rte_mempool* evidence_items_ = nullptr;
+    std::vector<rte_ring*> evidence_rings_;  // by worker
     std::uint64_t plan_epoch_ = 0;
     std::vector<std::unique_ptr<Plan>> plans_;  // the last is in use, earlier ones perhaps
     struct Retired {

@@ -133,6 +133,13 @@ Json Appliance::status() const {
     }
     Json groups = Json::array();
     for (std::uint8_t i = 0; i < config_.groups.size(); ++i) groups.push_back(group_status(i));
+    Json evidence = nullptr;
+    if (evidence_) {
+        evidence = {{"directory", evidence_->directory().string()},
+                    {"file", evidence_->current_file()},
+                    {"records", evidence_->records()},
+                    {"lost", evidence_->lost()}};
+    }
     const auto uptime = std::chrono::steady_clock::now() - started_;
     // The counters are read while workers write them: between turns they balance exactly.
     const std::uint64_t left = sent + dropped + held + out;
@@ -154,6 +161,7 @@ Json Appliance::status() const {
               {"balanced", came == left}}},
             {"sleeps", sleeps},
             {"blank_checksums", blank},
+            {"evidence", evidence},
             {"groups", groups},
             {"drops", drops}};
 }

@@ -132,6 +132,10 @@ struct Config {
     std::optional<std::size_t> group_index(std::string_view name) const;
     std::filesystem::path control_socket() const { return state_dir / "control.sock"; }
     std::filesystem::path roster_file() const { return state_dir / "roster.json"; }
+    // Of a group with state = log; no file: nothing was asked of it yet.
+    std::filesystem::path request_log(const Group& group) const {
+        return state_dir / ("requests-" + group.name);
+    }
 };
 
 // Where a slot's place A (second = false) or B is found. Places of a netns replica are veths that

@@ -127,8 +127,8 @@ TEST_F(Veth, NoWakeUpIsLostBetweenLookAndSleep) {
 
 // The same for wake(): one thread sleeps whenever there is nothing, the other puts the next thing
 // down at about the same moment, so that it falls on every instruction between look and sleep.
-// Without the fences (x86 lets a load pass an earlier store) one run in three finds a sleeper that
-// missed it.
+// A stress, no proof: with a plain store and load in place of the exchanges (x86 lets a load pass
+// an earlier store) it finds a sleeper that missed it in some runs, not in all.
 TEST(Sleeper, NoWakeUpOfAnotherThreadIsLost) {
     auto sleeper = proxy::Sleeper::make();
     ASSERT_TRUE(sleeper) << sleeper.error();

@@ -162,7 +162,9 @@ class Worker {
     void keep_if(bool wanted, Record& record, voter::ReplicaId slot, const Answer& answer);
     void keep_answer(Record& record, voter::ReplicaId slot, const Answer& answer);
     voter::Likeness likeness(const Record& record, const Answer& answer, voter::ReplicaId holder);
+    Record* record_for(const Arrival& arrival, voter::ReplicaId slot);
     Record* open_unit(const Arrival& arrival);
+    void close_units(const Record& first);
 
     // release.cc
     void list(Record& record);
@@ -170,6 +172,7 @@ class Worker {
     void settle(Record& record);
     void release(Record& record);
     void left(Record& record);
+    void note_units(Record& record, voter::ReplicaId holder) const;
     void release_from(Record& record, voter::ReplicaId holder);
     static void fill_in_checksum(wire::MutableBytes frame);
     void release_composed(Record& record);
@@ -262,7 +265,8 @@ class Worker {
     KnownSources known_;
     voter::WorkspacePtr workspace_;
     std::vector<voter::Accusation> accusations_;  // by group
-    // Requests each replica has been given and not answered.
+    // Requests each replica has been given and not answered (further datagrams of a reply, which a
+    // replica may invent, are not among them).
     std::array<std::array<std::uint32_t, voter::replicas_max>, groups_max> inflight_{};
     std::array<std::uint32_t, groups_max> open_records_{};
     std::unique_ptr<std::array<TxBuffer, ports_max>> tx_;

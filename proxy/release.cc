@@ -25,7 +25,7 @@ void Worker::release_decided() {
         if (!record.open || !record.listed) continue;
         record.listed = false;
         settle(record);
-        if (record.ballot.complete()) {
+        if (record.ballot.complete() && !record.awaits_units()) {
             close(record);
         } else if (record.released && record.ballot.verdict() == Verdict::agreed) {
             keep_for_late_votes(record);
@@ -75,10 +75,19 @@ void Worker::left(Record& record) {
     counters_.groups[record.group].latency.record(to_ns(at - record.opened_at));
 }
 
+// How many datagrams the reply has that is about to leave.
+void Worker::note_units(Record& record, ReplicaId holder) const {
+    const voter::Matcher& matcher = plan_->services[record.key.service].matcher;
+    if (matcher.kind() != voter::MatcherKind::memcached || record.key.unit != 0) return;
+    const auto key = matcher.reply_key(record.answer_payload(holder));
+    if (key) record.units = key->units;
+}
+
 // The packet `holder` sent, behind outer headers of our own.
 void Worker::release_from(Record& record, ReplicaId holder) {
     Answer& answer = record.answers[holder.value];
     if (answer.icmp) return release_icmp(record, answer);
+    note_units(record, holder);
     rte_mbuf* packet = answer.packet;
     const std::uint16_t udp_offset =
         static_cast<std::uint16_t>(answer.payload_offset - wire::udp_header_len);
@@ -144,6 +153,7 @@ void Worker::release_composed(Record& record) {
     if (length == 0) return unsendable(record);
     if (!send_datagram(record, {compose_buffer_.data(), length})) return unsendable(record);
     counters_.groups[record.group].rebuilt.add(1);
+    note_units(record, winner.holder);
     left(record);
 }
 
@@ -206,6 +216,9 @@ void Worker::quorum_lost(Record& record) {
 
 // Whose kept packet has the bytes that `slot` sent.
 std::optional<ReplicaId> Worker::holder_of(const Record& record, ReplicaId slot) const {
+    if (!record.ballot.voted().contains(slot)) return std::nullopt;
+    // After a split it belongs to no camp.
+    if (record.answers[slot.value].packet != nullptr) return slot;
     for (unsigned i = 0; i < record.ballot.camps(); ++i) {
         const voter::Ballot::Camp& camp = record.ballot.camp(i);
         if (!camp.members.contains(slot)) continue;
@@ -245,7 +258,9 @@ void Worker::give_up(Answer& answer) {
 
 void Worker::close(Record& record) {
     GroupCounters& counters = counters_.groups[record.group];
-    record.ballot.missing().for_each([&](ReplicaId slot) { answered(record.group, slot); });
+    if (record.key.unit == 0) {
+        record.ballot.missing().for_each([&](ReplicaId slot) { answered(record.group, slot); });
+    }
     switch (record.ballot.verdict()) {
         case Verdict::agreed:
             counters.agreed.add(1);

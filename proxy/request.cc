@@ -115,6 +115,7 @@ DropReason Worker::repeated(Record& record) {
     const PlanGroup& group = plan_->groups[record.group];
     if (group.logged) return DropReason::retransmission_absorbed;
     if (record.released || record.ballot.decided()) {
+        close_units(record);
         // Its answer may have been lost on the way: work on it anew. Whoever has not answered the
         // old one is not to blame, its answer will count for the new one.
         counters_.groups[record.group].superseded.add(1);
@@ -158,6 +159,7 @@ void Worker::open_ballot(std::uint8_t port, Arrival& arrival, Record& record, Sl
     held_ += 1;
     open_records_[service.group] += 1;
     counters_.groups[service.group].requests.add(1);
+    ask.for_each([&](voter::ReplicaId slot) { inflight_[service.group][slot.value] += 1; });
     if (group.logged) log_request(record);
 }
 
@@ -173,7 +175,6 @@ void Worker::give_to_replicas(Record& record, SlotSet slots) {
     }
     slots.for_each([&](voter::ReplicaId slot) {
         const std::uint8_t port = group.seats[slot.value].port;
-        inflight_[record.group][slot.value] += 1;
         counters_.groups[record.group].replicas[slot.value].asked.add(1);
         if (whole) {
             send(port, packet, id);

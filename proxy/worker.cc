@@ -18,8 +18,9 @@ const Plan no_plan{};
 
 rte_ip_frag_tbl* new_fragment_table(std::uint32_t flows, std::uint64_t ticks_per_second) {
     const std::uint64_t ticks = ticks_per_second * reassembly_timeout_ms / 1000;
-    return rte_ip_frag_table_create(flows, fragment_bucket_entries,
-                                    flows * fragment_bucket_entries / 2, ticks, SOCKET_ID_ANY);
+    // Twice as many places as flows: two hashes, buckets of some entries each.
+    return rte_ip_frag_table_create(flows / fragment_bucket_entries, fragment_bucket_entries, flows,
+                                    ticks, SOCKET_ID_ANY);
 }
 
 }  // namespace

@@ -446,6 +446,17 @@ class Ends(unittest.TestCase):
             self.assertTrue(stranger.alive())
             self.assertEqual(host.files(), [])
 
+    def test_caller_is_killed_while_it_waits(self):
+        """Nobody knows of this start any more, so its supervisor undoes it."""
+        with harness.Lab() as lab:
+            host = Host(lab, 'command = ["tail", "-f", "/dev/null"]\nhealth = ["false"]\n'
+                             'health_timeout_ms = 60000')
+            caller = lab.start([DRIVER, host.config, "start", "g", 0, "a", 1], "caller")
+            wait_until(lambda: host.record()["phase"] == "starting" and ours(), 5, "it starts")
+            caller.kill()
+            wait_until(lambda: not host.files() and not ours(), 5, "nothing left")
+            self.assertIn("whoever started it is gone", host.log())
+
     def test_caller_is_killed_at_any_instant(self):
         """Whoever starts, and sometimes the supervisor, is killed; clean() finds all of it."""
         chance = random.Random(7)

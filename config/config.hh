@@ -132,9 +132,9 @@ struct Config {
     std::optional<std::size_t> group_index(std::string_view name) const;
     std::filesystem::path control_socket() const { return state_dir / "control.sock"; }
     std::filesystem::path roster_file() const { return state_dir / "roster.json"; }
-    // Of a group with state = "log".
-    std::filesystem::path log_file(const Group& group) const {
-        return state_dir / ("log-" + group.name);
+    // Of a group with state = log; no file: nothing was asked of it yet.
+    std::filesystem::path request_log(const Group& group) const {
+        return state_dir / ("requests-" + group.name);
     }
 };
 

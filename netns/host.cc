@@ -19,14 +19,12 @@
 #include "netns/link.hh"
 #include "netns/process.hh"
 #include "netns/supervisor.hh"
-#include "recovery/durable_file.hh"
 
 extern char** environ;
 
 namespace netns {
 namespace {
 
-constexpr milliseconds lock_wait_max{5'000};
 constexpr milliseconds stop_deadline{10'000};  // for a supervisor to end all and itself
 constexpr milliseconds start_margin{15'000};   // on top of the health timeout
 constexpr milliseconds phase_deadline{5'000};
@@ -141,7 +139,7 @@ tl::expected<void, std::string> Host::claim(const Record& record) {
         return tl::unexpected("cannot make " + paths_.replicas.string() + ": " + error.message() +
                               "; set state_dir to a directory you may write to");
     }
-    const auto lock = recovery::FileLock::take(paths_.lock(), lock_wait_max);
+    const auto lock = lock_records(paths_.replicas);
     if (!lock) return tl::unexpected(lock.error());
     const auto file = paths_.record(record.name);
     const auto before = read_record(file);
@@ -241,7 +239,9 @@ tl::expected<void, std::string> Host::end(const Record& record) {
             wait_for_end(record.owner, stop_deadline);
         }
     }
-    const auto lock = recovery::FileLock::take(paths_.lock(), lock_wait_max);
+    // One whose service has ended by itself is about to end, too.
+    if (record.phase == Phase::ended) wait_for_end(record.owner, stop_deadline);
+    const auto lock = lock_records(paths_.replicas);
     if (!lock) return tl::unexpected(lock.error());
     const auto file = paths_.record(record.name);
     const auto left = read_record(file);
@@ -300,7 +300,7 @@ Host::Result<std::vector<recovery::ReplicaFacts>> Host::inspect() {
 tl::expected<void, std::string> Host::remove_unfinished_records() {
     std::error_code error;
     if (!std::filesystem::exists(paths_.replicas, error)) return {};
-    const auto lock = recovery::FileLock::take(paths_.lock(), lock_wait_max);
+    const auto lock = lock_records(paths_.replicas);
     if (!lock) return tl::unexpected(lock.error());
     std::vector<std::filesystem::path> unfinished;
     for (const auto& file : std::filesystem::directory_iterator(paths_.replicas, error)) {
@@ -321,7 +321,7 @@ Host::Result<unsigned> Host::clean() {
     unsigned removed = 0;
     std::set<std::string> in_use;
     for (const Record& record : *records) {
-        if (is_alive(record.owner)) {
+        if (record.alive()) {
             in_use.insert(record.interface);
             continue;
         }

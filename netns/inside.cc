@@ -27,6 +27,23 @@ using Clock = std::chrono::steady_clock;
 constexpr milliseconds health_pause{50};         // after a check that failed
 constexpr milliseconds health_check_max{2'000};  // one check that hangs is ended and repeated
 
+// The file system stays the machine's: a replica may be told to use files anywhere in it.
+tl::expected<void, std::string> set_up_mounts() {
+    if (::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) {
+        return tl::unexpected(with_cause("cannot make mounts private"));
+    }
+    const unsigned long plain = MS_NOSUID | MS_NODEV | MS_NOEXEC;
+    if (::mount("proc", "/proc", "proc", plain, nullptr) != 0) {
+        return tl::unexpected(with_cause("cannot mount /proc inside"));
+    }
+    // POSIX shared memory is the replica's own, as its other kinds of IPC are.
+    if (::access("/dev/shm", F_OK) == 0 &&
+        ::mount("shm", "/dev/shm", "tmpfs", plain, "size=64m,mode=1777") != 0) {
+        return tl::unexpected(with_cause("cannot mount /dev/shm inside"));
+    }
+    return {};
+}
+
 class Inside {
   public:
     Inside(const Spec& spec, int supervisor, int output)
@@ -68,14 +85,13 @@ class Inside {
     }
 
     void set_up() {
-        const std::string name = place_name(spec_.record.name);
-        if (::sethostname(name.data(), std::min<std::size_t>(name.size(), 64)) != 0) {
+        // The same for all, as some services tell it to clients, and one that resolves without a
+        // resolver: knot looks its own name up and would wait for seconds.
+        const std::string name = "localhost";
+        if (::sethostname(name.data(), name.size()) != 0) {
             leave(message::failed, with_cause("cannot set the host name"));
         }
-        if (::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
-            ::mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) != 0) {
-            leave(message::failed, with_cause("cannot mount /proc inside"));
-        }
+        if (auto done = set_up_mounts(); !done) leave(message::failed, done.error());
         std::vector<wire::IpAddress> addresses;
         for (const std::string& text : spec_.addresses) {
             if (const auto address = wire::IpAddress::parse(text)) addresses.push_back(*address);
@@ -91,13 +107,15 @@ class Inside {
     }
 
     void wait_and_handle() {
-        std::array<pollfd, 2> ready{{{supervisor_, POLLIN, 0}, {children_, POLLIN, 0}}};
+        std::array<pollfd, 3> ready{
+            {{supervisor_, POLLIN, 0}, {children_, POLLIN, 0}, {health_output_.get(), POLLIN, 0}}};
         if (::poll(ready.data(), ready.size(), wait_ms()) < 0 && errno != EINTR) ::_exit(1);
         if (ready[1].revents != 0) {
             signalfd_siginfo ignored;
             while (::read(children_, &ignored, sizeof ignored) > 0) {
             }
         }
+        if (ready[2].revents != 0) hear_health();
         reap();
         if (ready[0].revents != 0) obey(receive());
         if (!healthy_ && Clock::now() >= next_health_) work_on_health();
@@ -135,11 +153,30 @@ class Inside {
         next_health_ = Clock::now() + health_check_max;
         if (health_ != 0) {
             ::kill(-health_, SIGKILL);
-        } else if (auto check = start_program(spec_, spec_.health, output_)) {
+            return;
+        }
+        int ends[2];
+        if (::pipe2(ends, O_CLOEXEC) != 0) leave(message::failed, with_cause("cannot make a pipe"));
+        health_output_ = Descriptor(ends[0]);
+        const Descriptor their_output(ends[1]);
+        ::fcntl(health_output_.get(), F_SETFL, O_NONBLOCK);
+        health_words_.clear();
+        if (auto check = start_program(spec_, spec_.health, their_output.get())) {
             health_ = *check;
         } else {
             leave(message::failed, "health: " + check.error());
         }
+    }
+
+    // For the error message of a start that fails; what is too long for one is thrown away.
+    void hear_health() {
+        std::array<char, message_bytes_max> part;
+        const ssize_t got = ::read(health_output_.get(), part.data(), part.size());
+        if (got == 0) health_output_.reset();
+        const std::size_t room = message_bytes_max - 1 - health_words_.size();
+        if (got <= 0 || room == 0) return;
+        health_words_.append(part.data(), std::min(room, static_cast<std::size_t>(got)));
+        send(message::words, health_words_);
     }
 
     void obey(char order) {
@@ -167,7 +204,9 @@ class Inside {
     int output_;
     int children_ = -1;
     pid_t service_ = 0;
-    pid_t health_ = 0;
+    pid_t health_ = 0;  // the check that is running
+    Descriptor health_output_;
+    std::string health_words_;
     bool healthy_ = false;
     Clock::time_point next_health_ = Clock::now();
 };
@@ -177,18 +216,20 @@ class Inside {
 void run_inside(const Spec& spec, int supervisor, int output) {
     // Our supervisor's end is ours; that it ended before this line shows on the socket.
     ::prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-    // What is open here and not for us (the supervisor's other descriptors) is closed.
-    const int input = ::open("/dev/null", O_RDWR);
-    const int orders = 3;
-    const int log = 4;
-    const int high_supervisor = ::fcntl(supervisor, F_DUPFD, 10);
-    const int high_output = ::fcntl(output, F_DUPFD, 10);
-    for (int target = 0; target < 3; ++target) ::dup2(input, target);
-    if (::dup3(high_supervisor, orders, O_CLOEXEC) < 0 || ::dup3(high_output, log, O_CLOEXEC) < 0) {
+    // Two descriptors besides the usual ones are for us; what else the supervisor has open is not.
+    const int high = 16;
+    const int high_supervisor = ::fcntl(supervisor, F_DUPFD, high);
+    const int high_output = ::fcntl(output, F_DUPFD, high);
+    const int null = ::open("/dev/null", O_RDWR);
+    for (int target = 0; target < 3; ++target) ::dup2(null, target);
+    const int own_supervisor = 3;
+    const int own_output = 4;
+    if (::dup3(high_supervisor, own_supervisor, O_CLOEXEC) < 0 ||
+        ::dup3(high_output, own_output, O_CLOEXEC) < 0) {
         ::_exit(1);
     }
     ::close_range(5, ~0u, 0);
-    Inside(spec, orders, log).run();
+    Inside(spec, own_supervisor, own_output).run();
 }
 
 }  // namespace netns

@@ -5,6 +5,8 @@
 // It and its supervisor talk in datagrams of a Unix socket: one letter, then text for people.
 #pragma once
 
+#include <string>
+
 #include "netns/record.hh"
 
 namespace netns {
@@ -20,11 +22,12 @@ inline constexpr char healthy = 'h';
 inline constexpr char failed = 'e';  // it could not be started; why
 inline constexpr char ended = 'x';   // the service ended; how
 inline constexpr char done = 'p';    // paused or resumed
+inline constexpr char words = 'w';   // what the health check has said so far
 }  // namespace message
 
 inline constexpr std::size_t message_bytes_max = 4'096;
 
-// Never returns. `supervisor` is the socket; `output` is where the replica's output goes.
+// Never returns. `supervisor` is the socket; `output` is where the service's output goes.
 [[noreturn]] void run_inside(const Spec& spec, int supervisor, int output);
 
 }  // namespace netns

@@ -17,6 +17,7 @@ using Json = nlohmann::ordered_json;
 
 constexpr std::size_t record_bytes_max = 64u << 10;
 constexpr milliseconds namespace_end_deadline{5'000};
+constexpr milliseconds lock_wait_max{5'000};
 
 constexpr std::array<std::pair<Phase, const char*>, 5> phases{{
     {Phase::preparing, "preparing"},
@@ -135,6 +136,25 @@ tl::expected<std::optional<Record>, std::string> read_record(const std::filesyst
 tl::expected<void, std::string> write_record(const std::filesystem::path& file,
                                              const Record& record) {
     return recovery::write_durably(file, dump(json_of(record), 2), 0600);
+}
+
+tl::expected<void, std::string> take_over(const std::filesystem::path& file, Record& record,
+                                          const ProcessIdentity& self) {
+    const auto lock = lock_records(file.parent_path());
+    if (!lock) return tl::unexpected(lock.error());
+    const auto now = read_record(file);
+    if (!now) return tl::unexpected(now.error());
+    if (!*now || (*now)->phase != Phase::preparing || (*now)->owner != record.owner ||
+        (*now)->name.incarnation != record.name.incarnation) {
+        return tl::unexpected(std::string("its place was cleaned up or given away meanwhile"));
+    }
+    record.owner = self;
+    record.phase = Phase::starting;
+    return write_record(file, record);
+}
+
+tl::expected<recovery::FileLock, std::string> lock_records(const std::filesystem::path& replicas) {
+    return recovery::FileLock::take(replicas / "lock", lock_wait_max);
 }
 
 tl::expected<std::vector<Record>, std::string> read_records(const Paths& paths) {

@@ -17,6 +17,7 @@
 #include <tl/expected.hpp>
 
 #include "netns/process.hh"
+#include "recovery/durable_file.hh"
 #include "recovery/replica_host.hh"
 
 namespace netns {
@@ -46,19 +47,25 @@ struct Record {
 // "GROUP-SLOT-PLACE"
 std::string place_name(const recovery::ReplicaName& name);
 
+// Held by whoever gives a place to somebody, or removes what was there.
+tl::expected<recovery::FileLock, std::string> lock_records(const std::filesystem::path& replicas);
+
 struct Paths {
     std::filesystem::path replicas;  // STATE_DIR/replicas
 
     std::filesystem::path record(const recovery::ReplicaName& name) const;
     std::filesystem::path directory(const recovery::ReplicaName& name) const;
     std::filesystem::path log(const recovery::ReplicaName& name) const;
-    std::filesystem::path lock() const { return replicas / "lock"; }
 };
 
 // nullopt: there is none. A file that is not a record is an error, never removed or guessed at.
 tl::expected<std::optional<Record>, std::string> read_record(const std::filesystem::path& file);
 tl::expected<void, std::string> write_record(const std::filesystem::path& file,
                                              const Record& record);
+// Makes `self` the owner of a place that is still being prepared as `record` says, and `record`
+// what is then written. An error where somebody has cleaned up meanwhile, or taken the place.
+tl::expected<void, std::string> take_over(const std::filesystem::path& file, Record& record,
+                                          const ProcessIdentity& self);
 // All of them; none when there is no such directory.
 tl::expected<std::vector<Record>, std::string> read_records(const Paths& paths);
 

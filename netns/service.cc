@@ -96,6 +96,7 @@ void become(const std::string& user, int pipe) {
     ::clearenv();
     ::setenv("PATH", programs.c_str(), 1);
     ::setenv("HOME", spec.directory.c_str(), 1);
+    ::setenv("TMPDIR", spec.directory.c_str(), 1);
     ::setenv("LANG", "C.UTF-8", 1);
     for (const auto& [name, value] : spec.environment) ::setenv(name.c_str(), value.c_str(), 1);
 

@@ -1,5 +1,6 @@
 #include "netns/supervisor.hh"
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <chrono>
@@ -63,9 +64,8 @@ class Supervisor {
     tl::expected<void, std::string> begin() {
         const auto self = identify(::getpid());
         if (!self) return tl::unexpected(std::string("cannot see itself in /proc; is it mounted?"));
-        record_.owner = *self;
-        record_.phase = Phase::starting;
-        if (auto done = save(); !done) return done;
+        if (auto done = take_over(spec_.record_file, record_, *self); !done) return done;
+        place_is_ours_ = true;
 
         sigset_t signals;
         ::sigemptyset(&signals);
@@ -186,6 +186,9 @@ class Supervisor {
                 case message::ended:
                     service_end_ = text;
                     break;
+                case message::words:
+                    health_words_ = text;
+                    break;
                 case message::done:
                     record_.phase = wanted_;
                     static_cast<void>(save());
@@ -256,6 +259,7 @@ class Supervisor {
         }
         log_.note("incarnation " + std::to_string(record_.name.incarnation.value) +
                   (failure_.empty() ? " was stopped; " + end : " did not start: " + failure_));
+        if (!place_is_ours_) return report(failure_);
         if (auto done = remove_remains(spec_.record_file, record_); !done) {
             log_.note(done.error());
             if (!failure_.empty()) failure_ += "; and " + done.error();
@@ -282,6 +286,7 @@ class Supervisor {
         if (const std::string lines = log_.last_lines(quoted_lines); !lines.empty()) {
             text += "; its last output:\n" + lines;
         }
+        if (!health_words_.empty()) text += "; its health check said:\n" + health_words_;
         [[maybe_unused]] const ssize_t ignored =
             ::write(status_descriptor, text.data(), text.size());
     }
@@ -297,11 +302,13 @@ class Supervisor {
     Descriptor orders_;
     Descriptor output_;
     pid_t inside_ = 0;
+    bool place_is_ours_ = false;
     bool inside_ended_ = false;
     bool killed_ = false;
     int inside_status_ = 0;
     std::string service_end_;  // as process 1 told it
-    std::string failure_;      // why the start did not succeed
+    std::string health_words_;
+    std::string failure_;  // why the start did not succeed
 };
 
 std::string read_all(int descriptor) {

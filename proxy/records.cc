@@ -40,8 +40,9 @@ Record* Records::open(const RecordKey& key, std::uint32_t hash, std::uint8_t gro
     record.listed = false;
     record.by_print = false;
     record.superseded = false;
-    record.vouched = false;
     record.order = 0;
+    record.units_opened = 0;
+    record.units = 1;
     record.retains = false;
     record.primary_answered = false;
     record.newer = no_record;

@@ -70,16 +70,23 @@ struct alignas(64) Record {
     bool listed = false;            // waits in the worker's list of decided records
     bool by_print = false;          // the winner's bytes have gone; `fingerprint` stands for them
     bool superseded = false;        // asked anew since: blames nobody
-    bool vouched = false;           // stateful: the agreement does not rest on replicas in doubt
     voter::Ballot ballot;
     ReturnPath path;
     std::uint64_t opened_at = 0;  // ticks
     std::uint64_t order = 0;      // in the request log; 0: not logged
+    // Of the first datagram's record: the others of the reply that have had records, one bit each,
+    // and how many there are in all as the released one says. It stays open for them.
+    std::uint64_t units_opened = 0;
+    std::uint16_t units = 1;
     std::uint32_t older = no_record;
     std::uint32_t newer = no_record;
     std::array<Answer, voter::replicas_max> answers;
     voter::Fingerprint fingerprint;
 
+    bool awaits_units() const {
+        const std::uint64_t all = units >= 64 ? UINT64_MAX : (std::uint64_t{1} << units) - 1;
+        return (all & ~units_opened) > 1;
+    }
     voter::Bytes request_payload() const {
         return {rte_pktmbuf_mtod(request, const std::byte*) + request_offset, request_length};
     }

@@ -1,7 +1,6 @@
 // What was decided leaves, and what is done is closed. Decided records are gathered during the turn
 // and looked at once, when every replica port has been polled: by then most ballots have all their
 // votes, and the winning packet itself can leave without another reference or a fingerprint.
-#include "proxy/crash_point.hh"
 #include "proxy/pipeline.hh"
 #include "wire/checksum.hh"
 
@@ -26,7 +25,7 @@ void Worker::release_decided() {
         if (!record.open || !record.listed) continue;
         record.listed = false;
         settle(record);
-        if (record.ballot.complete()) {
+        if (record.ballot.complete() && !record.awaits_units()) {
             close(record);
         } else if (record.released && record.ballot.verdict() == Verdict::agreed) {
             keep_for_late_votes(record);
@@ -40,19 +39,15 @@ void Worker::settle(Record& record) {
     if (record.released) return;
     const PlanGroup& group = plan_->groups[record.group];
     if (group.mode == config::Mode::observe) {
-        if (record.primary_answered) release_from(record, group.primary);
+        if (!record.primary_answered) return;
+        release_from(record, group.primary);
+        known_.agreed(key_hash_.source(record.key.client), now_);
         return;
     }
     switch (record.ballot.verdict()) {
         case Verdict::agreed:
-            switch (record.order == 0 ? Word::release : log_agreed(record)) {
-                case Word::release:
-                    return release(record);
-                case Word::wait:
-                    return;
-                case Word::refuse:
-                    return quorum_lost(record);
-            }
+            if (record.order != 0 && !log_agreed(record)) return quorum_lost(record);
+            release(record);
             break;
         case Verdict::split:
         case Verdict::expired:
@@ -78,14 +73,21 @@ void Worker::left(Record& record) {
     record.released = true;
     const std::uint64_t at = std::max(releasing_at_, now_);
     counters_.groups[record.group].latency.record(to_ns(at - record.opened_at));
-    if (record.order != 0) crash_point(CrashPoint::replied);
+}
+
+// How many datagrams the reply has that is about to leave.
+void Worker::note_units(Record& record, ReplicaId holder) const {
+    const voter::Matcher& matcher = plan_->services[record.key.service].matcher;
+    if (matcher.kind() != voter::MatcherKind::memcached || record.key.unit != 0) return;
+    const auto key = matcher.reply_key(record.answer_payload(holder));
+    if (key) record.units = key->units;
 }
 
 // The packet `holder` sent, behind outer headers of our own.
 void Worker::release_from(Record& record, ReplicaId holder) {
     Answer& answer = record.answers[holder.value];
     if (answer.icmp) return release_icmp(record, answer);
-    if (record.order != 0) log_reply(record, record.answer_payload(holder));
+    note_units(record, holder);
     rte_mbuf* packet = answer.packet;
     const std::uint16_t udp_offset =
         static_cast<std::uint16_t>(answer.payload_offset - wire::udp_header_len);
@@ -149,31 +151,30 @@ void Worker::release_composed(Record& record) {
         comparator.compose(record.request_payload(), {agreeing.data(), count},
                            record.ballot.rules().quorum, compose_buffer_, *workspace_);
     if (length == 0) return unsendable(record);
-    const wire::Bytes composed{compose_buffer_.data(), length};
-    if (record.order != 0) log_reply(record, composed);
-    if (!send_datagram(record.path, record.key, composed)) return unsendable(record);
+    if (!send_datagram(record, {compose_buffer_.data(), length})) return unsendable(record);
     counters_.groups[record.group].rebuilt.add(1);
+    note_units(record, winner.holder);
     left(record);
 }
 
-// A datagram of our own making, to the client of this key.
-bool Worker::send_datagram(const ReturnPath& path, const RecordKey& key, wire::Bytes payload) {
-    const wire::LinkHeader link = link_to(path);
-    const PlanService& service = plan_->services[key.service];
+// A datagram of our own making, to the client of this record.
+bool Worker::send_datagram(const Record& record, wire::Bytes payload) {
+    const wire::LinkHeader link = link_to(record.path);
+    const PlanService& service = plan_->services[record.key.service];
     rte_mbuf* packet = payload.size() + own_headers_len_max <= frame_len_max
                            ? new_packet()
                            : rte_pktmbuf_alloc(around_.jumbos);
     if (packet == nullptr) return false;
     const std::size_t length =
-        wire::write_udp(room_of(packet), link, service.address, service.port, key.client,
-                        key.client_port, next_identification(), payload);
+        wire::write_udp(room_of(packet), link, service.address, service.port, record.key.client,
+                        record.key.client_port, next_identification(), payload);
     if (length == 0) {
         rte_pktmbuf_free(packet);
         return false;
     }
     set_length(packet, static_cast<std::uint16_t>(length));
     counters_.made.add(1);
-    send_whole_or_fragmented(path.port, packet, static_cast<std::uint16_t>(link.length()));
+    send_whole_or_fragmented(record.path.port, packet, static_cast<std::uint16_t>(link.length()));
     return true;
 }
 
@@ -194,8 +195,6 @@ void Worker::quorum_lost(Record& record) {
         case config::QuorumLost::silence:
             return;
         case config::QuorumLost::open: {
-            // A halted group answers nothing on anybody's word.
-            if (counters.halted.get() != 0) return;
             const auto holder = holder_of(record, group.primary);
             if (!holder) return;
             counters.opened.add(1);
@@ -206,9 +205,7 @@ void Worker::quorum_lost(Record& record) {
             if (plan_->services[record.key.service].is_dns) {
                 const std::size_t length = voter::dns::write_error(
                     record.request_payload(), voter::dns::rcode_servfail, compose_buffer_);
-                if (length != 0) {
-                    send_datagram(record.path, record.key, {compose_buffer_.data(), length});
-                }
+                if (length != 0) send_datagram(record, {compose_buffer_.data(), length});
             } else {
                 send_unreachable(record);
             }
@@ -219,6 +216,9 @@ void Worker::quorum_lost(Record& record) {
 
 // Whose kept packet has the bytes that `slot` sent.
 std::optional<ReplicaId> Worker::holder_of(const Record& record, ReplicaId slot) const {
+    if (!record.ballot.voted().contains(slot)) return std::nullopt;
+    // After a split it belongs to no camp.
+    if (record.answers[slot.value].packet != nullptr) return slot;
     for (unsigned i = 0; i < record.ballot.camps(); ++i) {
         const voter::Ballot::Camp& camp = record.ballot.camp(i);
         if (!camp.members.contains(slot)) continue;
@@ -258,7 +258,9 @@ void Worker::give_up(Answer& answer) {
 
 void Worker::close(Record& record) {
     GroupCounters& counters = counters_.groups[record.group];
-    record.ballot.missing().for_each([&](ReplicaId slot) { answered(record.group, slot); });
+    if (record.key.unit == 0) {
+        record.ballot.missing().for_each([&](ReplicaId slot) { answered(record.group, slot); });
+    }
     switch (record.ballot.verdict()) {
         case Verdict::agreed:
             counters.agreed.add(1);

@@ -1,6 +1,7 @@
 // From a replica's packet to a vote: tie it to the request it answers, check what nobody has
 // checked yet, and count it. The first reply's checksum is verified; one that equals it byte for
 // byte is right as well.
+#include <bit>
 #include <cstring>
 
 #include "proxy/pipeline.hh"
@@ -44,13 +45,8 @@ void Worker::replies(std::uint8_t port, std::span<Arrival> arrivals) {
 void Worker::reply(std::uint8_t index, Arrival& arrival) {
     const PlanPort& port = plan_->ports[index];
     const PlanGroup& group = plan_->groups[port.group];
-    const voter::Matcher& matcher = plan_->services[arrival.service].matcher;
-    const wire::Bytes payload = arrival.frame.payload(bytes_of(arrival.packet));
-    Record* record = records_.find(arrival.key, arrival.hash, [&](const Record& candidate) {
-        return matcher.answers(candidate.request_payload(), payload);
-    });
-    if (group.logged && replayed_reply(index, arrival, record)) return;
-    if (record == nullptr && arrival.key.unit != 0) record = open_unit(arrival);
+    if (group.logged && replayed_reply(port, arrival)) return;
+    Record* record = record_for(arrival, port.slot);
     if (record == nullptr) return drop(arrival.packet, DropReason::reply_unmatched);
     if (group.seats[port.slot.value].port != index) {
         return drop(arrival.packet, DropReason::stale_place);
@@ -63,6 +59,22 @@ void Worker::reply(std::uint8_t index, Arrival& arrival) {
         return drop(arrival.packet, DropReason::bad_l4_checksum);
     }
     vote(*record, port.slot, answer);
+}
+
+// The request it answers: rather one that this replica has not answered yet (where the matcher
+// cannot tell, it is the oldest of them). nullptr: none.
+Record* Worker::record_for(const Arrival& arrival, ReplicaId slot) {
+    const voter::Matcher& matcher = plan_->services[arrival.service].matcher;
+    const wire::Bytes payload = arrival.frame.payload(bytes_of(arrival.packet));
+    const auto answers = [&](const Record& candidate) {
+        return matcher.answers(candidate.request_payload(), payload);
+    };
+    Record* record = records_.find(arrival.key, arrival.hash, [&](const Record& candidate) {
+        return candidate.ballot.missing().contains(slot) && answers(candidate);
+    });
+    if (record == nullptr) record = records_.find(arrival.key, arrival.hash, answers);
+    if (record == nullptr && arrival.key.unit != 0) record = open_unit(arrival);
+    return record;
 }
 
 // A UDP datagram equal to one that was verified, checksum included, needs no sum of its own. The
@@ -85,39 +97,47 @@ void Worker::vote(Record& record, ReplicaId slot, const Answer& answer) {
     ReplicaCounters& counters = counters_.groups[record.group].replicas[slot.value];
     if (record.ballot.asked().contains(slot) && !record.ballot.voted().contains(slot)) {
         counters.replies.add(1);
-        answered(record.group, slot);
+        if (record.key.unit == 0) answered(record.group, slot);
     }
     const bool was_decided = record.ballot.decided();
     const Outcome outcome = record.ballot.cast(
         slot, [&](ReplicaId holder) { return likeness(record, answer, holder); });
-    const bool primary_serves = group.mode == config::Mode::observe && slot == group.primary;
+    // What serves the client by itself is kept, however it compares.
+    const bool alone =
+        group.mode == config::Mode::observe || (group.quorum_lost == config::QuorumLost::open &&
+                                                record.ballot.verdict() == voter::Verdict::split);
+    const bool serves = alone && slot == group.primary && !record.released;
     switch (outcome) {
         case Outcome::first:
         case Outcome::same:
         case Outcome::dissent_late:  // kept as evidence
             keep_answer(record, slot, answer);
             break;
-        case Outcome::identical:
         case Outcome::agreed_late:
-            if (primary_serves && !record.released) {
-                keep_answer(record, slot, answer);
-            } else {
-                drop(answer.packet, DropReason::reply_not_released);
-            }
+            // Others than the winner's own bytes are kept: should the ballot turn into evidence, it
+            // has every reply.
+            keep_if(
+                serves || (!record.by_print && !record.ballot.winner().identical.contains(slot)),
+                record, slot, answer);
             break;
+        case Outcome::identical:
         case Outcome::too_late:
-            drop(answer.packet, DropReason::reply_not_released);
+            keep_if(serves, record, slot, answer);
             break;
         case Outcome::twice:
             return drop(answer.packet, DropReason::reply_twice);
         case Outcome::stranger:
             return drop(answer.packet, DropReason::reply_stranger);
     }
-    if (primary_serves && !record.released) record.primary_answered = true;
-    if ((record.ballot.decided() && !was_decided) || record.ballot.complete() ||
-        (primary_serves && !record.released)) {
+    if (serves) record.primary_answered = true;
+    if ((record.ballot.decided() && !was_decided) || record.ballot.complete() || serves) {
         list(record);
     }
+}
+
+void Worker::keep_if(bool wanted, Record& record, ReplicaId slot, const Answer& answer) {
+    if (wanted) return keep_answer(record, slot, answer);
+    drop(answer.packet, DropReason::reply_not_released);
 }
 
 void Worker::keep_answer(Record& record, ReplicaId slot, const Answer& answer) {
@@ -158,12 +178,15 @@ Record* Worker::open_unit(const Arrival& arrival) {
         return matcher.answers(candidate.request_payload(), payload);
     });
     if (first == nullptr) return nullptr;
+    // Each once: what comes after its record has closed is nobody's.
+    const std::uint64_t bit = std::uint64_t{1} << arrival.key.unit;
+    if ((first->units_opened & bit) != 0) return nullptr;
     const std::uint8_t group = first->group;
     if (open_records_[group] >= plan_->groups[group].stranger_records_max) return nullptr;
     Record* record = records_.open(arrival.key, arrival.hash, group, now_);
     if (record == nullptr) return nullptr;
+    first->units_opened |= bit;
     record->path = first->path;
-    record->order = first->order;
     record->ballot = voter::Ballot(first->ballot.asked(), first->ballot.rules());
     rte_mbuf_refcnt_update(first->request, 1);
     counters_.made.add(1);
@@ -173,8 +196,21 @@ Record* Worker::open_unit(const Arrival& arrival) {
     record->request_offset = first->request_offset;
     record->request_length = first->request_length;
     open_records_[group] += 1;
-    first->ballot.asked().for_each([&](ReplicaId slot) { inflight_[group][slot.value] += 1; });
     return record;
+}
+
+// The request is asked anew: so are all datagrams of its reply.
+void Worker::close_units(const Record& first) {
+    for (std::uint64_t rest = first.units_opened; rest != 0; rest &= rest - 1) {
+        RecordKey key = first.key;
+        key.unit = static_cast<std::uint16_t>(std::countr_zero(rest));
+        Record* record = records_.find(key, key_hash_(key), [&](const Record& candidate) {
+            return candidate.request == first.request;
+        });
+        if (record == nullptr) continue;
+        record->superseded = true;
+        close(*record);
+    }
 }
 
 }  // namespace proxy

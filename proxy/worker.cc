@@ -18,8 +18,9 @@ const Plan no_plan{};
 
 rte_ip_frag_tbl* new_fragment_table(std::uint32_t flows, std::uint64_t ticks_per_second) {
     const std::uint64_t ticks = ticks_per_second * reassembly_timeout_ms / 1000;
-    return rte_ip_frag_table_create(flows, fragment_bucket_entries,
-                                    flows * fragment_bucket_entries / 2, ticks, SOCKET_ID_ANY);
+    // Twice as many places as flows: two hashes, buckets of some entries each.
+    return rte_ip_frag_table_create(flows / fragment_bucket_entries, fragment_bucket_entries, flows,
+                                    ticks, SOCKET_ID_ANY);
 }
 
 }  // namespace
@@ -41,7 +42,6 @@ Worker::Worker(const WorkerSettings& settings, const WorkerSurroundings& surroun
     client_fragments_ = new_fragment_table(reassembly_flows_max, settings.ticks_per_second);
     ns_per_tick_shifted_ = (std::uint64_t{1'000'000'000} << ns_shift) / settings.ticks_per_second;
     identification_ = static_cast<std::uint16_t>(settings.hash_secrets[0]);
-    open_logs();
 }
 
 Worker::~Worker() {
@@ -70,7 +70,7 @@ void Worker::take_up_plan() {
                     new_fragment_table(replica_reassembly_flows_max, settings_.ticks_per_second);
             }
         }
-        if (stateful_[group] != nullptr) adopt_seats(group);
+        if (plan_->groups[group].logged) adopt_seats(group, before);
     }
     release_decided();
     taken_up_.store(plan_->epoch, std::memory_order_release);
@@ -168,7 +168,6 @@ std::uint64_t Worker::next_deadline() {
         if (const Record* record = records_.oldest(group)) {
             next = std::min(next, record->opened_at + plan_->groups[group].deadline_ticks);
         }
-        if (stateful_[group] != nullptr) next = std::min(next, next_feed_deadline(group));
     }
     return next;
 }

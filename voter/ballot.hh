@@ -124,8 +124,10 @@ Outcome Ballot::cast(ReplicaId slot, LikenessTo&& likeness) {
     voted_.insert(slot);
     if (verdict_ == Verdict::agreed) {
         Camp& won = camps_[winner_];
-        if (likeness(won.holder) == Likeness::different) return Outcome::dissent_late;
+        const Likeness found = likeness(won.holder);
+        if (found == Likeness::different) return Outcome::dissent_late;
         won.members.insert(slot);
+        if (found == Likeness::identical) won.identical.insert(slot);
         return Outcome::agreed_late;
     }
     if (decided()) return Outcome::too_late;

@@ -28,7 +28,7 @@ constexpr std::size_t additional_max = 1024;
 constexpr std::size_t additional_len_max = 1 << 16;
 
 // Working memory of the functions below: fixed-size, no state between calls. One per worker, part
-// of its Workspace. Needs no initialisation; 750 KB, so never on a stack.
+// of its Workspace. Needs no initialisation; 800 KB, so never on a stack.
 struct DnsScratch {
     struct Candidate {
         std::uint32_t offset;

@@ -46,7 +46,12 @@ class SlotSet {
     static constexpr SlotSet from_bits(unsigned bits) { return SlotSet(bits); }
 
     constexpr bool contains(ReplicaId slot) const { return (bits_ >> slot.value) & 1u; }
-    constexpr unsigned size() const { return static_cast<unsigned>(std::popcount(bits_)); }
+    constexpr unsigned size() const {
+        // std::popcount is a call to a library where the processor may be an old one; a ballot
+        // counts a dozen sets. The table has the number of ones of 0 to 15, four bits each.
+        constexpr std::uint64_t ones = 0x4332'3221'3221'2110;
+        return ((ones >> (bits_ & 15u) * 4) & 15u) + ((ones >> (bits_ >> 4u) * 4) & 15u);
+    }
     constexpr bool empty() const { return bits_ == 0; }
     constexpr std::uint8_t bits() const { return bits_; }
     // The lowest slot in the set; the set must not be empty.

@@ -3,8 +3,8 @@
 //
 // The order that loses no packet and no wake-up: arm(), poll every queue and ring once more, and
 // only if all were empty sleep(); else disarm(). Sockets are level triggered: what came before the
-// sleep ends it at once. A wake() between arm() and sleep() ends it too; without arm() it costs a
-// fence and a load, so producers may call it after every burst.
+// sleep ends it at once. A wake() between arm() and sleep() ends it too; without arm() it costs
+// one atomic exchange, so producers may call it after every burst.
 //
 // Known limit: ports that have no descriptor (ring, memif, pcap, physical) do not end a sleep;
 // their users bound it.
@@ -56,7 +56,7 @@ class Sleeper {
     int event_;
     std::uint32_t watched_ = 0;
     int descriptors_[wake_descriptors_max] = {};
-    // writer: owner; reader: wakers
+    // writers: owner and wakers, by exchange
     alignas(64) std::atomic<bool> armed_{false};
 };
 

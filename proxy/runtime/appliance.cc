@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <fstream>
 #include <thread>
 
 #include <fcntl.h>
@@ -53,7 +52,7 @@ PoolSizes pool_sizes(const config::Config& config) {
             open * (1 + replicas) + replicas * replica_reassembly_flows_max * fragments_max;
         ports += 2 * replicas;
     }
-    per_worker += ports * (tx_buffer_len_max + burst_len_max + catch_up_window) + handoff_len;
+    per_worker += ports * (tx_buffer_len_max + burst_len_max) + handoff_len;
     PoolSizes sizes;
     sizes.workers = config.workers;
     // Driver rings (memif, tap, physical) hold packets of their own.
@@ -93,7 +92,9 @@ tl::expected<void, std::string> Appliance::start() {
     counters_ = std::make_unique<SharedCounters>(std::move(*counters));
     if (auto opened = open_client_ports(); !opened) return opened;
     if (auto seated = seat_fixed_replicas(); !seated) return seated;
-    if (auto logs = open_logs(); !logs) return logs;
+    if (config_.evidence.enabled) {
+        if (auto made = make_evidence(); !made) return made;
+    }
     if (auto made = make_workers(); !made) return made;
     if (const std::string trouble = follow_roster(); !trouble.empty()) say(trouble);
     start_threads();
@@ -103,6 +104,9 @@ tl::expected<void, std::string> Appliance::start() {
 Appliance::~Appliance() {
     for (auto& thread : threads_) thread->stop();
     workers_.clear();
+    write_evidence();
+    for (rte_ring* ring : evidence_rings_) rte_ring_free(ring);
+    rte_mempool_free(evidence_items_);
     for (PortTable::Entry& entry : ports_.entries) {
         if (entry.open) close_port(entry.port);
     }
@@ -154,32 +158,6 @@ tl::expected<void, std::string> Appliance::seat_fixed_replicas() {
     return {};
 }
 
-tl::expected<void, std::string> Appliance::open_logs() {
-    std::string boot_id;
-    std::getline(std::ifstream("/proc/sys/kernel/random/boot_id"), boot_id);
-    const auto plan = build_plan(config_, roster_, ports_, 0, ticks_per_second_, false);
-    for (std::uint8_t group = 0; group < config_.groups.size(); ++group) {
-        const config::Group& from = config_.groups[group];
-        if (from.state != config::State::log) continue;
-        RequestLog::Settings settings;
-        settings.file = config_.log_file(from);
-        settings.bytes = from.log_bytes;
-        settings.replicas = static_cast<unsigned>(from.replicas.size());
-        settings.fingerprint = log_fingerprint(*plan, group);
-        settings.boot_id = boot_id;
-        settings.digest_seed = random_value<std::uint64_t>();
-        auto log = RequestLog::open(settings);
-        if (!log) return tl::unexpected(log.error());
-        logs_[group] = std::move(*log);
-        if (!logs_[group]->empty()) {
-            say(from.name + ": the request log of an earlier run goes on at order " +
-                std::to_string(logs_[group]->next_order()) +
-                (logs_[group]->halted() ? "; HALTED, as it was" : ""));
-        }
-    }
-    return {};
-}
-
 tl::expected<void, std::string> Appliance::make_workers() {
     for (unsigned from = 0; from < config_.workers; ++from) {
         for (unsigned to = 0; to < config_.workers; ++to) {
@@ -217,13 +195,47 @@ tl::expected<void, std::string> Appliance::make_workers() {
         around.counters = &counters_->workers()[i];
         around.handoff = &handoff_;
         around.events = events_.back().get();
-        // PlanGroup::owner is 0.
-        for (std::size_t group = 0; i == 0 && group < groups_max; ++group) {
-            around.logs[group] = logs_[group].get();
+        if (config_.evidence.enabled) {
+            around.evidence = evidence_rings_[i];
+            around.evidence_items = evidence_items_;
         }
         workers_.push_back(std::make_unique<Worker>(settings, around));
     }
     return {};
+}
+
+tl::expected<void, std::string> Appliance::make_evidence() {
+    auto store = EvidenceStore::open(config_, ticks_per_second_);
+    if (!store) return tl::unexpected(store.error());
+    evidence_.emplace(std::move(*store));
+    evidence_items_ = rte_mempool_create("evidence", evidence_queue_len * config_.workers - 1,
+                                         sizeof(EvidenceItem), 0, 0, nullptr, nullptr, nullptr,
+                                         nullptr, SOCKET_ID_ANY, 0);
+    for (unsigned i = 0; i < config_.workers; ++i) {
+        evidence_rings_.push_back(rte_ring_create(("evidence" + std::to_string(i)).c_str(),
+                                                  evidence_queue_len, SOCKET_ID_ANY,
+                                                  RING_F_SP_ENQ | RING_F_SC_DEQ));
+        if (evidence_rings_.back() == nullptr) evidence_items_ = nullptr;
+    }
+    if (evidence_items_ == nullptr) {
+        return tl::unexpected(
+            std::string("no memory for the evidence queues: raise eal.memory_mb"));
+    }
+    return {};
+}
+
+void Appliance::write_evidence() {
+    if (!evidence_) return;
+    for (rte_ring* ring : evidence_rings_) {
+        void* entry = nullptr;
+        for (unsigned n = 0; n < evidence_queue_len && rte_ring_sc_dequeue(ring, &entry) == 0;
+             ++n) {
+            auto* item = static_cast<EvidenceItem*>(entry);
+            evidence_->write(*item, plans_.back()->services[item->service].comparator);
+            discard_evidence(item, evidence_items_);
+        }
+    }
+    evidence_->flush();
 }
 
 void Appliance::start_threads() {
@@ -387,6 +399,7 @@ void Appliance::tick() {
             handle(*event);
         }
     }
+    write_evidence();
     bool gone = false;
     for (auto& thread : threads_) gone |= thread->take_trouble();
     if (gone) {
@@ -429,12 +442,10 @@ void Appliance::handle(const Event& event) {
                 std::to_string(event.request_kind.value) + ": nobody is blamed for them");
             break;
         case Event::Kind::lagging:
-            say(who + " " + text(event.why) + " (order " + std::to_string(event.order) +
-                "): lagging" +
-                (event.why == Event::Why::slow
-                     ? ", and fed from the request log until it has all"
-                     : " until it is restarted and has replayed the request log"));
-            (void)stand(event.group, slot, Standing::lagging, text(event.why), event.incarnation);
+            say(who + " has missed a request (order " + std::to_string(event.order) +
+                "): lagging until it is restarted and has replayed the log");
+            (void)stand(event.group, slot, Standing::lagging, "missed a request",
+                        event.incarnation);
             break;
         case Event::Kind::caught_up:
             say(who + " has replayed the request log: admitted");
@@ -442,22 +453,15 @@ void Appliance::handle(const Event& event) {
                         event.incarnation);
             break;
         case Event::Kind::replay_failed:
-            say(who + " cannot be brought up from the request log (order " +
-                std::to_string(event.order) + "): it " + text(event.why) +
-                (event.why == Event::Why::overrun
-                     ? "; without a state transfer only a fresh start of the whole group helps: "
-                       "stop its replicas, remove its log, start them"
-                     : "; restart it"));
-            (void)stand(event.group, slot, Standing::lagging,
-                        std::string("replay failed: ") + text(event.why), event.incarnation);
+            say(who + " could not replay the request log (order " + std::to_string(event.order) +
+                "): restart it");
+            (void)stand(event.group, slot, Standing::lagging, "replay failed", event.incarnation);
             break;
         case Event::Kind::halted:
+            halted_[event.group] = true;
             say(group.name +
                 ": HALTED: no quorum agrees on the state of this group; it answers nothing "
                 "until enough replicas have been restarted and have replayed the log");
-            break;
-        case Event::Kind::resumed:
-            say(group.name + ": answers again: a quorum has the whole log");
             break;
     }
 }

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,7 @@
 #include "config/config.hh"
 #include "proxy/pipeline.hh"
 #include "proxy/ports/pools.hh"
+#include "proxy/runtime/evidence_store.hh"
 #include "proxy/runtime/plan_builder.hh"
 #include "proxy/runtime/shared_counters.hh"
 #include "proxy/runtime/worker_thread.hh"
@@ -59,7 +61,6 @@ class Appliance {
     tl::expected<void, std::string> start();
     tl::expected<void, std::string> open_client_ports();
     tl::expected<void, std::string> seat_fixed_replicas();
-    tl::expected<void, std::string> open_logs();
     tl::expected<void, std::string> make_workers();
     void start_threads();
 
@@ -78,7 +79,9 @@ class Appliance {
     tl::expected<std::pair<std::uint8_t, std::uint8_t>, std::string> seat_of(
         const Json& request) const;
     Json reload();
-    bool same_logs(const config::Config& next) const;
+
+    tl::expected<void, std::string> make_evidence();
+    void write_evidence();
 
     Json group_status(std::uint8_t group) const;
     Json replica_status(std::uint8_t group, std::uint8_t slot) const;
@@ -94,9 +97,11 @@ class Appliance {
     std::unique_ptr<SharedCounters> counters_;
     Handoff handoff_;
     std::vector<std::unique_ptr<EventQueue>> events_;
-    std::array<std::unique_ptr<RequestLog>, groups_max> logs_;  // of groups with state
     std::vector<std::unique_ptr<Worker>> workers_;
     std::vector<std::unique_ptr<WorkerThread>> threads_;
+    std::optional<EvidenceStore> evidence_;
+    rte_mempool* evidence_items_ = nullptr;
+    std::vector<rte_ring*> evidence_rings_;  // by worker
     std::uint64_t plan_epoch_ = 0;
     std::vector<std::unique_ptr<Plan>> plans_;  // the last is in use, earlier ones perhaps
     struct Retired {
@@ -106,6 +111,7 @@ class Appliance {
     std::vector<Retired> retired_;
     std::array<std::array<bool, voter::replicas_max>, groups_max> suspects_{};
     std::array<std::vector<std::uint32_t>, groups_max> marked_kinds_;
+    std::array<bool, groups_max> halted_{};
     std::uint64_t blank_checksums_told_ = 0;
 };
 

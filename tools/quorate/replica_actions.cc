@@ -125,7 +125,7 @@ tl::expected<Target, std::string> find_target(const config::Config& config,
 Standing first_standing(const config::Config& config, const config::Group& group) {
     if (group.state == config::State::none) return Standing::admitted;
     std::error_code error;
-    const bool none = !std::filesystem::exists(config.log_file(group), error) && !error;
+    const bool none = !std::filesystem::exists(config.request_log(group), error) && !error;
     return none ? Standing::admitted : Standing::lagging;
 }
 

@@ -48,6 +48,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const auto said = read_message(reply);
     REQUIRE(said && answers(request, reply));
     REQUIRE((said->header.flags & mask_rcode) == (refusal.value_or(rcode) & mask_rcode));
+    REQUIRE(said->opt.value_or(Opt{}).rcode_high() == refusal.value_or(rcode) >> 4);
     REQUIRE(written <= udp_payload_min);
     return 0;
 }

@@ -109,6 +109,38 @@ TEST(Records, AllInOrderAndNothingElse) {
     EXPECT_FALSE(read_records(paths));
 }
 
+TEST(TakeOver, OnlyOfThePlaceThatWasPrepared) {
+    test::TemporaryDirectory directory;
+    const auto file = directory / "r.json";
+    Record prepared = sample();
+    prepared.phase = Phase::preparing;
+    const ProcessIdentity self{99, 1, "b"};
+
+    Record mine = prepared;
+    EXPECT_FALSE(take_over(file, mine, self)) << "cleaned up meanwhile";
+    EXPECT_FALSE(std::filesystem::exists(file));
+
+    const auto refuses = [&](auto&& change) {
+        Record there = prepared;
+        change(there);
+        EXPECT_TRUE(write_record(file, there));
+        mine = prepared;
+        EXPECT_FALSE(take_over(file, mine, self));
+        EXPECT_EQ((**read_record(file)).owner, there.owner) << "somebody else's was changed";
+    };
+    refuses([](Record& record) { record.name.incarnation.value += 1; });
+    refuses([](Record& record) { record.owner.start += 1; });
+    refuses([](Record& record) { record.phase = Phase::starting; });
+
+    ASSERT_TRUE(write_record(file, prepared));
+    mine = prepared;
+    const auto done = take_over(file, mine, self);
+    ASSERT_TRUE(done) << done.error();
+    EXPECT_EQ((**read_record(file)).owner, self);
+    EXPECT_EQ((**read_record(file)).phase, Phase::starting);
+    EXPECT_EQ(mine.owner, self);
+}
+
 TEST(Spec, ReadsBackWhatWasWritten) {
     Spec spec;
     spec.record = sample();

@@ -64,6 +64,44 @@ TEST_F(Veth, FragmentsArriveAsTheyWereSent) {
     proxy::close_port(*port);
 }
 
+// The kernel takes a tag out and the driver puts it back.
+TEST_F(Veth, VlanTagsPassBothWays) {
+    auto port = proxy::open_port(spec(Kind::af_packet, "qa"), 1, Environment::pool());
+    ASSERT_TRUE(port) << port.error();
+    const Peer peer("qb");
+    auto tagged = frame(100, 3);
+    const std::uint8_t tag[] = {0x81, 0x00, 0xa0, 0x64, 0x88, 0xb5};  // priority 5, VLAN 100
+    std::copy(std::begin(tag), std::end(tag), tagged.begin() + 12);
+    peer.send(tagged);
+    rte_mbuf* got = nullptr;
+    for (int tries = 0; tries < 1000 && port->data.rx_burst(0, &got, 1) == 0; ++tries) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    ASSERT_NE(got, nullptr);
+    EXPECT_EQ(bytes_of(got), tagged);
+    ASSERT_EQ(port->data.tx_burst(0, &got, 1), 1);
+    // Our peer sees it without its tag, as plain packet sockets do.
+    auto bare = tagged;
+    bare.erase(bare.begin() + 12, bare.begin() + 16);
+    EXPECT_EQ(peer.receive(), bare);
+    proxy::close_port(*port);
+}
+
+// Clones by reference: a private header and a shared payload leave as one frame.
+TEST_F(Veth, SeveralSegmentsLeaveAsOneFrame) {
+    auto port = proxy::open_port(spec(Kind::af_packet, "qa"), 1, Environment::pool());
+    ASSERT_TRUE(port) << port.error();
+    ASSERT_TRUE(port->multi_segment_tx);
+    const Peer peer("qb");
+    const auto whole = frame(1000, 9);
+    rte_mbuf* head = packet({whole.begin(), whole.begin() + 42});
+    rte_mbuf* rest = packet({whole.begin() + 42, whole.end()});
+    ASSERT_EQ(rte_pktmbuf_chain(head, rest), 0);
+    ASSERT_EQ(port->data.tx_burst(0, &head, 1), 1);
+    EXPECT_EQ(peer.receive(), whole);
+    proxy::close_port(*port);
+}
+
 // With two queues a flow stays on one of them, both ways, and flows spread.
 TEST_F(Veth, QueuesShareByFlow) {
     auto port = proxy::open_port(spec(Kind::af_packet, "qa"), 2, Environment::pool());

@@ -89,6 +89,8 @@ class Veth : public ::testing::Test {
   protected:
     void SetUp() override {
         if (!no_namespace().empty()) GTEST_SKIP() << no_namespace();
+        // Else it sends solicitations of its own for seconds.
+        write_file("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1");
         make_pair("");
     }
     void TearDown() override { run("ip link del qa"); }

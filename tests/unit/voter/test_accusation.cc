@@ -57,7 +57,7 @@ struct Game {
     unsigned discounted = 0;
 };
 
-constexpr unsigned seeds = 20;
+constexpr unsigned seeds = 10;
 #define FOR_SEEDS(seed)                                 \
     for (std::uint64_t seed = 1; seed <= seeds; ++seed) \
         if (SCOPED_TRACE("seed " + std::to_string(seed)); true)

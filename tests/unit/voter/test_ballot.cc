@@ -12,6 +12,14 @@ constexpr ReplicaId slot(unsigned n) { return ReplicaId{static_cast<std::uint8_t
 Likeness never(ReplicaId) { return Likeness::different; }
 Likeness always(ReplicaId) { return Likeness::identical; }
 
+TEST(SlotSet, SizeIsTheNumberOfItsMembers) {
+    for (unsigned bits = 0; bits < 256; ++bits) {
+        unsigned members = 0;
+        SlotSet::from_bits(bits).for_each([&](ReplicaId) { ++members; });
+        EXPECT_EQ(SlotSet::from_bits(bits).size(), members) << bits;
+    }
+}
+
 TEST(Ballot, QuorumDecidesAndTheThirdIsLate) {
     Ballot ballot(SlotSet::first(3), Rules{});
     EXPECT_EQ(ballot.cast(slot(0), always), Outcome::first);

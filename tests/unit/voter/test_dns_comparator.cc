@@ -7,6 +7,7 @@
 
 #include "tests/unit/voter/dns_builder.hh"
 #include "voter/comparator.hh"
+#include "voter/dns_canonical.hh"
 
 namespace {
 
@@ -149,6 +150,16 @@ TEST_F(DnsComparator, WhatIsNotDnsIsComparedAsBytes) {
     EXPECT_EQ(compare(looped(12), looped(45)), Likeness::different);
     EXPECT_EQ(compare(looped(45), looped(46)), Likeness::different);
     EXPECT_EQ(compare(text("x"), text("y")), Likeness::different);
+}
+
+// A liar may send as bytes what the form of an honest reply would be.
+TEST_F(DnsComparator, BytesCannotPassForAForm) {
+    const Octets reply = message(1, standard, asked, {{a(to(12), 1)}});
+    const auto form = std::make_unique<voter::dns::Form>();
+    ASSERT_TRUE(form->assign(reply));
+    const voter::Bytes contents = form->contents(*form);
+    const Octets forged(contents.begin(), contents.end());
+    EXPECT_EQ(compare(reply, forged), Likeness::different);
 }
 
 TEST_F(DnsComparator, NamesAreEscapedWhenTold) {

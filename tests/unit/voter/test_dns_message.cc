@@ -29,7 +29,7 @@ TEST(DnsName, OnlyLettersLoseTheirCase) {
 
 TEST(DnsName, PointersGoBackwardsOnly) {
     EXPECT_TRUE(unpacked(Octets(12) + to(12), 12).empty());                       // itself
-    EXPECT_TRUE(unpacked(Octets(12) + to(14) + to(12), 12).empty());              // forwards
+    EXPECT_TRUE(unpacked(Octets(12) + to(14) + u8(0), 12).empty());               // forwards
     EXPECT_TRUE(unpacked(Octets(12) + labels_to("a", 12), 12).empty());           // its own start
     EXPECT_TRUE(unpacked(Octets(12) + labels_to("abc", 14), 12).empty());         // its own middle
     EXPECT_TRUE(unpacked(Octets(12) + to(11), 12).empty());                       // the header
@@ -127,6 +127,21 @@ TEST(DnsMessage, TheQuestionIsNotCompressed) {
     EXPECT_FALSE(read_message(message(1, standard, labels_to("www", 12) + u16(1) + u16(1))));
 }
 
+TEST(DnsMessage, TheQuestionsNameIsBounded) {
+    const std::string label(63, 'a');
+    const std::string dots = label + "." + label + "." + label + ".";
+    EXPECT_TRUE(read_message(message(1, standard, question(dots + std::string(61, 'b')))));
+    EXPECT_FALSE(read_message(message(1, standard, question(dots + std::string(62, 'b')))));
+}
+
+TEST(DnsMessage, ARecordLiesWithinIt) {
+    const Octets bytes = a(name("x"), 1);
+    EXPECT_TRUE(voter::dns::read_record(bytes, 0));
+    EXPECT_FALSE(voter::dns::read_record(voter::Bytes(bytes).first(bytes.size() - 1), 0));
+    EXPECT_FALSE(voter::dns::read_record(voter::Bytes(bytes).first(12), 0));
+    EXPECT_FALSE(voter::dns::read_record(bytes, bytes.size()));
+}
+
 TEST(DnsMessage, OneOptAndInTheAdditionalSectionOnly) {
     EXPECT_TRUE(read_message(message(1, standard, asked, {{}, {}, {opt(512)}})));
     EXPECT_FALSE(read_message(message(1, standard, asked, {{}, {}, {opt(512), opt(512)}})));
@@ -178,6 +193,13 @@ TEST(DnsRdata, NamesInKnownTypesAreUnpacked) {
             return true;
         });
         EXPECT_EQ(out, record(name("www.example"), each.type, 9, each.canonical)) << each.type;
+        for (std::size_t room = 0; room < out.size(); ++room) {
+            Octets little(room);
+            found->for_each(Section::answer, [&](const voter::dns::Record& it) {
+                EXPECT_EQ(voter::dns::write_canonical(bytes, it, little), 0u) << each.type;
+                return true;
+            });
+        }
     }
 }
 

@@ -1,0 +1,485 @@
+#include "tests/sim/world.hh"
+
+#include <map>
+#include <queue>
+#include <random>
+
+#include "tests/appliance/appliance.hh"
+#include "tests/sim/checker.hh"
+#include "tests/unit/voter/dns_builder.hh"
+
+namespace sim {
+
+namespace {
+
+using namespace appliance_test;
+namespace dns = dns_test;
+using dns::operator+;
+
+constexpr std::uint64_t deadline_us = 20'000;
+constexpr std::uint64_t faults_us = 300'000;
+constexpr std::uint64_t answer_within_us = 6'000;  // once all is well
+constexpr unsigned clients_count = 8;
+constexpr unsigned requests_count = 150;
+constexpr unsigned healed_requests_count = 30;
+
+struct Client {
+    Endpoint end;
+    int vlan = -1;
+    std::uint32_t next_id = 1;
+};
+
+// What sits in a place.
+struct Process {
+    unsigned slot = 0;
+    unsigned place = 0;
+    std::uint32_t incarnation = 0;  // 0: nobody
+    std::vector<Octets> said;
+};
+
+struct Happening {
+    enum class Kind { ask, into_client_port, into_place, hear, renew, suspend };
+    std::uint64_t at = 0;
+    std::uint64_t order = 0;
+    Kind kind{};
+    unsigned client = 0;
+    unsigned slot = 0;
+    unsigned place = 0;
+    std::uint32_t incarnation = 0;
+    Octets octets{};
+    bool operator>(const Happening& other) const {
+        return at != other.at ? at > other.at : order > other.order;
+    }
+};
+
+class World {
+  public:
+    World(std::uint64_t seed, Canary canary)
+        : random_(seed), canary_(canary), shape_(make_shape(seed)), checker_(rules()) {
+        lossy_ = chance(50);
+        framing_ = chance(30);
+        plans_change_ = chance(60);
+        dialects_ = chance(50);
+        const unsigned faulty = below(faults() + 1);
+        while (faulty_.size() < faulty) faulty_.insert(id(below(shape_.replicas)));
+        for (unsigned i = 0; i < clients_count; ++i) clients_.push_back(make_client(i));
+    }
+
+    Result run() {
+        {
+            Appliance appliance(shape_);
+            appliance_ = &appliance;
+            for (unsigned slot = 0; slot < shape_.replicas; ++slot) seat(slot, 0);
+            faults_phase();
+            healing_phase();
+            if (!appliance.finish()) checker_.complain("something is held after the end");
+            result_.suspects += judge_events();
+        }
+        if (pool().in_use() != 0) checker_.complain("packets were leaked");
+        result_.complaints = checker_.complaints();
+        return result_;
+    }
+
+  private:
+    static voter::ReplicaId id(unsigned slot) {
+        return voter::ReplicaId{static_cast<std::uint8_t>(slot)};
+    }
+    unsigned below(unsigned n) { return static_cast<unsigned>(random_() % n); }
+    bool chance(unsigned percent) { return below(100) < percent; }
+    unsigned faults() const { return (shape_.replicas - 1) / 2; }
+    Checker::Rules rules() const { return {faults() + 1, shape_.is_dns, shape_.quorum_lost}; }
+
+    Shape make_shape(std::uint64_t seed) {
+        Shape shape;
+        shape.seed = seed;
+        shape.replicas = 3 + 2 * below(3);
+        const unsigned quorum = canary_ == Canary::quorum_of_one ? 1 : (shape.replicas + 1) / 2;
+        shape.rules = {static_cast<std::uint8_t>(quorum),
+                       chance(25) ? voter::Release::all : voter::Release::quorum};
+        shape.vote = canary_ != Canary::no_vote;
+        shape.deadline_us = deadline_us;
+        if (chance(30)) shape.inflight_max = 24;
+        shape.stranger_inflight_max = shape.inflight_max * 3 / 4;
+        shape.quorum_lost = chance(50) ? config::QuorumLost::error : config::QuorumLost::silence;
+        shape.accusation.window = voter::Ticks{10 * ticks_per_second};
+        shape.accusation.faults = (shape.replicas - 1) / 2;
+        if (chance(50)) {
+            shape.is_dns = true;
+            shape.service_port = 53;
+            shape.matcher = voter::Matcher(voter::MatcherKind::dns);
+            shape.comparator = voter::Comparator(voter::ComparatorKind::dns);
+        }
+        return shape;
+    }
+
+    Client make_client(unsigned index) {
+        Client client;
+        client.end.mac = mac("02:cc:00:00:00:01");
+        client.end.mac.octets[5] = static_cast<std::uint8_t>(index);
+        client.end.ip =
+            chance(50) ? wire::IpAddress::v4(0xc6336400u + index) : address("2001:db8:1::1");
+        client.end.ip.octets[15] = static_cast<std::uint8_t>(index + 1);
+        if (!client.end.ip.is_v4()) client.end.ip.octets[7] = static_cast<std::uint8_t>(index);
+        client.end.port = static_cast<std::uint16_t>(1024 + below(60'000));
+        if (chance(30)) client.vlan = static_cast<int>(1 + below(4000));
+        return client;
+    }
+
+    // ---- what is asked, and what honest replicas say ----
+
+    // `framing`: what honest replicas answer differently.
+    Octets question(std::uint32_t number, bool framing) {
+        const std::string name = std::string(framing ? "t" : "d").append(std::to_string(below(9)));
+        if (shape_.is_dns) {
+            return dns::request(number & 0xffff, dns::question(name + ".example"));
+        }
+        return dns::u32(number) + text(name) + Octets(below(300));
+    }
+    bool is_framing(const Octets& asked) const {
+        return asked.at(shape_.is_dns ? 13 : 4) == std::byte{'t'};
+    }
+    static std::uint64_t hash(const Octets& octets, std::uint64_t salt) {
+        std::uint64_t value = 0xcbf29ce484222325u ^ salt;
+        for (const std::byte octet : octets) {
+            value = (value ^ std::to_integer<std::uint64_t>(octet)) * 0x100000001b3u;
+        }
+        return value ^ value >> 29;
+    }
+    // `salt` 0: the right answer; every lie that is told together has one salt.
+    Octets answer(const Octets& asked, std::uint64_t salt, unsigned dialect) const {
+        const std::uint64_t value = hash(asked, salt);
+        if (!shape_.is_dns) {
+            Octets out(asked.begin(), asked.begin() + 4);
+            return out + text(std::to_string(value)) + Octets(value % 500);
+        }
+        const Octets quoted(asked.begin() + 12, asked.end());
+        const Octets name(asked.begin() + 12, asked.end() - 4);
+        dns::Sections sections;
+        const auto last = static_cast<unsigned>(value & 0xff);
+        for (unsigned i = 0; i < 1 + value % 3; ++i) {
+            sections.answer.push_back(dns::a(dialect % 2 == 0 ? dns::to(12) : name, last ^ i));
+        }
+        if (dialect % 3 == 1) std::reverse(sections.answer.begin(), sections.answer.end());
+        if (dialect % 3 == 2) {
+            sections.authority.push_back(dns::record(name, 2, 60, dns::name("ns.example")));
+            sections.additional.push_back(dns::a(dns::name("ns.example"), 53));
+        }
+        const unsigned number =
+            std::to_integer<unsigned>(asked[0]) * 256 + std::to_integer<unsigned>(asked[1]);
+        return dns::message(number, dns::standard, quoted, sections);
+    }
+    Octets honest(const Octets& asked, const Process& process) {
+        // Kinds that are not deterministic: whoever rolls the dice differs.
+        const std::uint64_t salt = is_framing(asked) ? below(2) * 77 : 0;
+        return answer(asked, salt, dialects_ ? process.slot : 0);
+    }
+    bool is_right(const Octets& asked, const Octets& said) const {
+        const Octets right = answer(asked, 0, 0);
+        if (!shape_.is_dns) return said == right;
+        const auto a = read_dns(said);
+        const auto b = read_dns(right);
+        return a && b && a->voted == b->voted;
+    }
+
+    // ---- links ----
+
+    void later(std::uint64_t us, Happening what) {
+        what.at = appliance_->now() + us;
+        what.order = ++order_;
+        happenings_.push(std::move(what));
+    }
+    std::uint64_t delay() {
+        if (healed_) return 50 + below(300);
+        return lossy_ && chance(10) ? below(25'000) : 50 + below(2'000);
+    }
+    bool lost() { return !healed_ && lossy_ && chance(8); }
+
+    void ask(unsigned index, const Octets& payload) {
+        Happening copy{.kind = Happening::Kind::into_client_port, .client = index};
+        const Client& client = clients_[index];
+        copy.octets = appliance_->request(client.end, payload);
+        if (client.vlan >= 0) {
+            copy.octets = tagged(copy.octets, static_cast<std::uint16_t>(client.vlan));
+        }
+        later(delay(), std::move(copy));
+    }
+    void say(Process& process, Octets frame, std::uint64_t us) {
+        if (lost()) return;
+        Happening what{.kind = Happening::Kind::into_place,
+                       .slot = process.slot,
+                       .place = process.place,
+                       .incarnation = process.incarnation,
+                       .octets = std::move(frame)};
+        later(us, std::move(what));
+    }
+
+    // ---- replicas ----
+
+    Process& process_at(unsigned slot, unsigned place) { return processes_[slot * places + place]; }
+    void seat(unsigned slot, unsigned place) {
+        Process& process = process_at(slot, place);
+        process = {slot, place, appliance_->incarnation(slot).value, {}};
+        checker_.roster(slot, process.incarnation);
+    }
+
+    Endpoint client_of(const Octets& frame) const {
+        wire::Frame parsed;
+        if (wire::parse_frame(frame, parsed) != wire::DropReason::none) return {};
+        return {parsed.source, parsed.ip_source, parsed.source_port};
+    }
+
+    void hears(Process& process, const Octets& frame) {
+        const auto heard = read_datagram(frame);
+        if (!heard || heard->icmp >= 0) return;
+        const Endpoint client = client_of(frame);
+        if (!healed_ && faulty_.contains(id(process.slot))) {
+            return misbehaves(process, client, heard->payload, frame);
+        }
+        Octets payload = honest(heard->payload, process);
+        say(process, appliance_->reply(client, payload), delay());
+    }
+
+    void misbehaves(Process& process, const Endpoint& client, const Octets& asked,
+                    const Octets& frame) {
+        constexpr std::uint64_t together = 666;
+        const Octets lie = answer(asked, together, 0);
+        Octets reply = appliance_->reply(client, lie);
+        switch (below(14)) {
+            case 0:  // silent
+                return;
+            case 1:  // late
+                return say(process, reply, deadline_us + below(10'000));
+            case 2:  // right, then a lie
+                say(process, appliance_->reply(client, honest(asked, process)), 10);
+                return say(process, reply, 20);
+            case 3: {  // a lie of its own
+                return say(process, appliance_->reply(client, answer(asked, 7 + process.slot, 0)),
+                           delay());
+            }
+            case 4: {  // before it is asked: the client's next number
+                Octets next = asked;
+                const std::size_t at = shape_.is_dns ? 1 : 3;
+                next[at] = static_cast<std::byte>(std::to_integer<unsigned>(next[at]) + 1);
+                say(process, appliance_->reply(client, answer(next, together, 0)), 10);
+                break;
+            }
+            case 5: {  // to another's flow
+                const Client& other = clients_[below(clients_count)];
+                say(process, appliance_->reply(other.end, lie), 10);
+                break;
+            }
+            case 6: {  // from a forged source
+                Endpoint from = appliance_->replica(client);
+                from.ip.octets[15] ^= 1;
+                return say(process, udp_frame(from, appliance_->replica_side(client), lie), 10);
+            }
+            case 7:  // damaged
+                reply[reply.size() - 1 - below(8)] ^= std::byte{0x21};
+                return say(process, reply, 10);
+            case 8: {  // an ICMP error
+                const bool v4 = client.ip.is_v4();
+                return say(process,
+                           icmp_error(appliance_->replica(client), appliance_->replica_side(client),
+                                      v4 ? 3 : 1, v4 ? 3 : 4, packet_of(frame)),
+                           10);
+            }
+            case 9: {  // right in what is voted, with poison beside it
+                if (!shape_.is_dns) break;
+                Octets poisoned = answer(asked, 0, 2);
+                for (std::size_t i = poisoned.size() - 3; i < poisoned.size(); ++i) {
+                    poisoned[i] ^= std::byte{0x55};
+                }
+                return say(process, appliance_->reply(client, poisoned), delay());
+            }
+            case 10:  // something it said before
+                if (process.said.empty()) break;
+                return say(process, process.said[below(static_cast<unsigned>(process.said.size()))],
+                           10);
+            case 11:  // padding and a tail nobody sees
+                reply = appliance_->reply(client, honest(asked, process));
+                reply.resize(reply.size() + below(40), std::byte{0x66});
+                return say(process, reply, 10);
+            default:
+                break;
+        }
+        process.said.push_back(reply);
+        say(process, reply, below(500));
+    }
+
+    void change_plan(Happening::Kind kind, unsigned slot) {
+        if (healed_) return;
+        const auto place = appliance_->place_of(slot);
+        if (kind == Happening::Kind::suspend && place) {
+            appliance_->suspend(slot);
+            checker_.roster(slot, 0);
+        } else {
+            // The predecessor stays where it is and goes on talking.
+            appliance_->admit(slot, place ? 1 - *place : below(places));
+            seat(slot, *appliance_->place_of(slot));
+        }
+        if (canary_ != Canary::roster_ignored) appliance_->offer();
+    }
+
+    // ---- time ----
+
+    void happens(Happening& what) {
+        using Kind = Happening::Kind;
+        switch (what.kind) {
+            case Kind::ask:
+                return ask(what.client, what.octets);
+            case Kind::into_client_port: {
+                if (lost()) return;
+                const Client& client = clients_[what.client];
+                const auto request = read_datagram(what.octets);
+                if (appliance_->from_client(what.octets)) {
+                    checker_.request(client.end, client.vlan, request->payload);
+                }
+                return;
+            }
+            case Kind::into_place:
+                if (appliance_->from_replica(what.slot, what.octets, what.place)) {
+                    checker_.reply(what.slot, what.incarnation, what.octets);
+                }
+                return;
+            case Kind::hear: {
+                Process& process = process_at(what.slot, what.place);
+                if (process.incarnation == what.incarnation) hears(process, what.octets);
+                return;
+            }
+            case Kind::renew:
+            case Kind::suspend:
+                return change_plan(what.kind, what.slot);
+        }
+    }
+
+    void turn() {
+        const std::uint64_t step = 10 + below(40);
+        while (!happenings_.empty() && happenings_.top().at <= appliance_->now() + step) {
+            Happening what = happenings_.top();
+            happenings_.pop();
+            happens(what);
+        }
+        if (!appliance_->step(step)) checker_.complain("the counters do not balance");
+        for (unsigned slot = 0; slot < shape_.replicas; ++slot) {
+            for (unsigned place = 0; place < places; ++place) {
+                for (Octets& frame : appliance_->to_replica(slot, place)) {
+                    trace(frame);
+                    if (lost()) continue;
+                    later(delay(), {.kind = Happening::Kind::hear,
+                                    .slot = slot,
+                                    .place = place,
+                                    .incarnation = process_at(slot, place).incarnation,
+                                    .octets = std::move(frame)});
+                }
+            }
+        }
+        for (const Octets& frame : appliance_->to_client()) {
+            trace(frame);
+            result_.replies += 1;
+            const auto left = checker_.left(frame);
+            if (!left || left->error) continue;
+            const auto due = due_.find({left->flow, left->id});
+            if (due == due_.end()) continue;
+            if (is_right(due->second, left->payload)) due_.erase(due);
+        }
+        result_.suspects += judge_events();
+    }
+    void run_until(std::uint64_t time) {
+        while (appliance_->now() < time) turn();
+    }
+    void trace(const Octets& frame) {
+        result_.trace = hash(frame, result_.trace * 31 + appliance_->now());
+    }
+    // Only the faulty may be accused.
+    unsigned judge_events() {
+        unsigned suspects = 0;
+        for (const proxy::Event& event : appliance_->events()) {
+            if (event.kind != proxy::Event::Kind::suspect) continue;
+            suspects += 1;
+            if (!faulty_.contains(event.slot)) {
+                checker_.complain("an honest replica is suspected: slot " +
+                                  std::to_string(event.slot.value));
+            }
+        }
+        return suspects;
+    }
+
+    void faults_phase() {
+        for (unsigned i = 0; i < requests_count; ++i) {
+            const unsigned index = below(clients_count);
+            Client& client = clients_[index];
+            const bool framing = framing_ && index < 2;
+            Happening asks{.kind = Happening::Kind::ask, .client = index};
+            asks.octets = question(client.next_id++, framing);
+            const std::uint64_t at = below(faults_us);
+            // Repetitions, of which some come after the reply.
+            for (std::uint64_t again = at; again < faults_us; again += 200 + below(30'000)) {
+                later(again, asks);
+                if (!chance(30)) break;
+            }
+            result_.requests += 1;
+        }
+        for (unsigned i = 0; plans_change_ && i < 12; ++i) {
+            const unsigned slot = below(shape_.replicas);
+            // Of the honest, one at a time is away, and not for good.
+            const bool may_go = faulty_.contains(id(slot));
+            const auto kind =
+                may_go && chance(50) ? Happening::Kind::suspend : Happening::Kind::renew;
+            later(below(faults_us), {.kind = kind, .slot = slot});
+        }
+        run_until(appliance_->now() + faults_us + 2 * deadline_us);
+    }
+
+    // Everybody is admitted, honest and reached: every new request is answered rightly, soon.
+    void healing_phase() {
+        for (unsigned slot = 0; slot < shape_.replicas; ++slot) {
+            if (!appliance_->place_of(slot)) change_plan(Happening::Kind::renew, slot);
+        }
+        healed_ = true;
+        run_until(appliance_->now() + 2 * deadline_us);
+        for (unsigned i = 0; i < healed_requests_count; ++i) {
+            const unsigned index = below(clients_count);
+            Client& client = clients_[index];
+            const std::uint32_t number = client.next_id++;
+            const Octets payload = question(number, false);
+            due_[{flow_of(client.end), number}] = payload;
+            ask(index, payload);
+            turn();
+        }
+        run_until(appliance_->now() + answer_within_us);
+        if (!due_.empty()) {
+            checker_.complain(std::to_string(due_.size()) + " requests without an answer");
+        }
+    }
+
+    struct SlotIds {
+        voter::SlotSet set;
+        bool contains(voter::ReplicaId slot) const { return set.contains(slot); }
+        void insert(voter::ReplicaId slot) { set.insert(slot); }
+        unsigned size() const { return set.size(); }
+    };
+
+    std::mt19937_64 random_;
+    Canary canary_;
+    Shape shape_;
+    Checker checker_;
+    Appliance* appliance_ = nullptr;
+    bool lossy_ = false;
+    bool framing_ = false;
+    bool plans_change_ = false;
+    bool dialects_ = false;
+    bool healed_ = false;
+    SlotIds faulty_;
+    std::vector<Client> clients_;
+    std::array<Process, voter::replicas_max * places> processes_;
+    std::priority_queue<Happening, std::vector<Happening>, std::greater<>> happenings_;
+    std::uint64_t order_ = 0;
+    std::map<std::pair<std::string, std::uint32_t>, Octets> due_;
+    Result result_;
+};
+
+}  // namespace
+
+Result run_world(std::uint64_t seed, Canary canary) { return World(seed, canary).run(); }
+
+}  // namespace sim

@@ -1,0 +1,184 @@
+// Whole ways through a worker: what a client sees, whom the counters blame, what is left behind.
+#include "tests/appliance/environment.hh"
+#include "tests/unit/voter/dns_builder.hh"
+
+namespace {
+
+using namespace appliance_test;
+using wire::DropReason;
+
+const Endpoint client{mac("02:cc:00:00:00:01"), address("198.51.100.9"), 4000};
+const Endpoint client6{mac("02:cc:00:00:00:02"), address("2001:db8:1::9"), 4001};
+
+// Key (0:4) and body of a request or reply.
+Octets body(unsigned key, std::string_view rest) {
+    Octets out{std::byte{0}, std::byte{0}, static_cast<std::byte>(key >> 8),
+               static_cast<std::byte>(key & 0xff)};
+    const Octets more = text(rest);
+    out.insert(out.end(), more.begin(), more.end());
+    return out;
+}
+
+Octets payload_of(const Octets& frame) {
+    wire::Frame parsed;
+    if (wire::parse_frame(frame, parsed) != DropReason::none) return {};
+    const wire::Bytes payload = parsed.payload(frame);
+    return {payload.begin(), payload.end()};
+}
+
+void ask(Appliance& appliance, const Endpoint& who, const Octets& payload) {
+    ASSERT_TRUE(appliance.from_client(appliance.request(who, payload)));
+    ASSERT_TRUE(appliance.step());
+}
+void answer(Appliance& appliance, std::initializer_list<unsigned> slots, const Endpoint& who,
+            const Octets& payload) {
+    for (const unsigned slot : slots) {
+        ASSERT_TRUE(appliance.from_replica(slot, appliance.reply(who, payload)));
+    }
+}
+
+TEST(Pipeline, QuorumReleasesOnceAndAllHearTheRequest) {
+    for (const Endpoint& who : {client, client6}) {
+        Appliance appliance{Shape{}};
+        ask(appliance, who, body(1, "what"));
+        for (unsigned slot = 0; slot < 3; ++slot) {
+            const auto heard = appliance.to_replica(slot);
+            ASSERT_EQ(heard.size(), 1u);
+            EXPECT_EQ(payload_of(heard[0]), body(1, "what"));
+        }
+        answer(appliance, {0}, who, body(1, "right"));
+        ASSERT_TRUE(appliance.step());
+        EXPECT_TRUE(appliance.to_client().empty());
+        answer(appliance, {1}, who, body(1, "wrong"));
+        answer(appliance, {2}, who, body(1, "right"));
+        ASSERT_TRUE(appliance.step());
+        const auto out = appliance.to_client();
+        ASSERT_EQ(out.size(), 1u);
+        EXPECT_EQ(payload_of(out[0]), body(1, "right"));
+        EXPECT_TRUE(sums_are_right(out[0]));
+        EXPECT_EQ(appliance.group().agreed.get(), 1u);
+        EXPECT_EQ(appliance.group().replicas[1].dissent.get(), 1u);
+        EXPECT_TRUE(appliance.finish());
+    }
+}
+
+// Every repetition of an unanswered request once took a place in the replicas' windows for good.
+TEST(Pipeline, RepetitionsTakeNoPlaceInTheWindow) {
+    Shape setup;
+    setup.inflight_max = 8;
+    setup.stranger_inflight_max = 6;
+    Appliance appliance(setup);
+    for (unsigned round = 0; round < 50; ++round) {
+        ask(appliance, client, body(round, "again"));
+        ask(appliance, client, body(round, "again"));
+        answer(appliance, {0, 1, 2}, client, body(round, "yes"));
+        ASSERT_TRUE(appliance.step());
+        ASSERT_EQ(appliance.to_client().size(), 1u) << "round " << round;
+        appliance.discard_output();
+    }
+    EXPECT_EQ(appliance.dropped(DropReason::strangers_full), 0u);
+}
+
+// fifo knows requests by their order alone: with one decided and not yet closed (somebody is late),
+// the replies to the next belong to the next.
+TEST(Pipeline, FifoRepliesGoToTheRequestThatWaitsForThem) {
+    Shape setup;
+    setup.matcher = voter::Matcher(voter::MatcherKind::fifo);
+    Appliance appliance(setup);
+    ask(appliance, client, text("one"));
+    answer(appliance, {0, 1}, client, text("eins"));
+    ASSERT_TRUE(appliance.step());
+    ASSERT_EQ(appliance.to_client().size(), 1u);
+    ask(appliance, client, text("two"));
+    answer(appliance, {0, 1}, client, text("zwei"));
+    answer(appliance, {2}, client, text("eins"));
+    answer(appliance, {2}, client, text("zwei"));
+    ASSERT_TRUE(appliance.step());
+    const auto out = appliance.to_client();
+    ASSERT_EQ(out.size(), 1u);
+    EXPECT_EQ(payload_of(out[0]), text("zwei"));
+    EXPECT_EQ(appliance.group().agreed.get(), 2u);
+    for (unsigned slot = 0; slot < 3; ++slot) {
+        EXPECT_EQ(appliance.group().replicas[slot].dissent.get(), 0u);
+    }
+    EXPECT_TRUE(appliance.finish());
+}
+
+Octets memcached(unsigned id, unsigned sequence, unsigned total, std::string_view rest) {
+    Octets out(8);
+    put16(out, 0, id);
+    put16(out, 2, sequence);
+    put16(out, 4, total);
+    const Octets more = text(rest);
+    out.insert(out.end(), more.begin(), more.end());
+    return out;
+}
+
+// The datagrams of one reply may come turns apart.
+TEST(Pipeline, EveryDatagramOfAReplyIsVoted) {
+    Shape setup;
+    setup.matcher = voter::Matcher(voter::MatcherKind::memcached);
+    Appliance appliance(setup);
+    ask(appliance, client, memcached(7, 0, 1, "get k\r\n"));
+    for (unsigned sequence = 0; sequence < 3; ++sequence) {
+        const Octets datagram = memcached(7, sequence, 3, "part" + std::to_string(sequence));
+        answer(appliance, {0, 1, 2}, client, datagram);
+        ASSERT_TRUE(appliance.step(100));
+        const auto out = appliance.to_client();
+        ASSERT_EQ(out.size(), 1u) << sequence;
+        EXPECT_EQ(payload_of(out[0]), datagram);
+    }
+    ASSERT_TRUE(appliance.step(300'000));
+    ASSERT_TRUE(appliance.step());
+    EXPECT_EQ(appliance.counters().held.get(), 0u);
+    EXPECT_EQ(appliance.group().expired.get(), 0u);
+    EXPECT_EQ(appliance.group().agreed.get(), 3u);
+    for (unsigned slot = 0; slot < 3; ++slot) {
+        EXPECT_EQ(appliance.group().replicas[slot].silence.get(), 0u);
+    }
+}
+
+// A liar that announces datagrams which do not come takes no place in the others' windows.
+TEST(Pipeline, InventedDatagramsTakeNoPlaceInTheWindow) {
+    Shape setup;
+    setup.matcher = voter::Matcher(voter::MatcherKind::memcached);
+    setup.inflight_max = 8;
+    setup.stranger_inflight_max = 6;
+    Appliance appliance(setup);
+    for (unsigned round = 1; round <= 20; ++round) {
+        ask(appliance, client, memcached(round, 0, 1, "get k\r\n"));
+        for (unsigned sequence = 1; sequence < 20; ++sequence) {
+            answer(appliance, {2}, client, memcached(round, sequence, 20, "x"));
+        }
+        answer(appliance, {0, 1}, client, memcached(round, 0, 1, "right"));
+        answer(appliance, {2}, client, memcached(round, 0, 20, "x"));
+        ASSERT_TRUE(appliance.step(10));
+        ASSERT_EQ(appliance.to_client().size(), 1u) << round;
+        appliance.discard_output();
+    }
+    EXPECT_TRUE(appliance.finish());
+}
+
+// Of five, four can differ before the primary has said anything.
+TEST(Pipeline, OpenToAPrimaryThatComesLast) {
+    Shape setup;
+    setup.replicas = 5;
+    setup.rules.quorum = 3;
+    setup.quorum_lost = config::QuorumLost::open;
+    Appliance appliance(setup);
+    ask(appliance, client, body(3, "what"));
+    for (unsigned slot = 1; slot < 5; ++slot) {
+        answer(appliance, {slot}, client, body(3, "answer " + std::to_string(slot)));
+    }
+    ASSERT_TRUE(appliance.step());
+    EXPECT_TRUE(appliance.to_client().empty());
+    answer(appliance, {0}, client, body(3, "the primary's"));
+    ASSERT_TRUE(appliance.step());
+    const auto out = appliance.to_client();
+    ASSERT_EQ(out.size(), 1u);
+    EXPECT_EQ(payload_of(out[0]), body(3, "the primary's"));
+    EXPECT_EQ(appliance.group().opened.get(), 1u);
+    EXPECT_TRUE(appliance.finish());
+}
+
+}  // namespace

@@ -6,7 +6,7 @@
 #endif
 
 #include "proxy/ports/pools.hh"
-#include "veth_fixture.hh"
+#include "tests/unit/proxy/veth_fixture.hh"
 
 namespace {
 
@@ -71,9 +71,7 @@ TEST(Kinds, MemifBothEndsHere) {
     client_spec.options = {{"role", "client"}};
     auto client = proxy::open_port(client_spec, 1, Environment::pool());
     ASSERT_TRUE(client) << client.error();
-    for (int tries = 0; tries < 300 && !(link_up(*server) && link_up(*client)); ++tries) {
-        std::this_thread::sleep_for(std::chrono::milliseconds(10));
-    }
+    ASSERT_TRUE(eventually([&] { return link_up(*server) && link_up(*client); }));
     rte_mbuf* one = packet(frame(1514, 4));
     ASSERT_EQ(client->data.tx_burst(0, &one, 1), 1);
     rte_mbuf* got = receive(*server);

@@ -7,7 +7,7 @@
 #include <rte_ring.h>
 #include <sys/resource.h>
 
-#include "veth_fixture.hh"
+#include "tests/unit/proxy/veth_fixture.hh"
 
 namespace {
 
@@ -50,16 +50,14 @@ TEST_F(Veth, FragmentsArriveAsTheyWereSent) {
               static_cast<ssize_t>(datagram.size()));
     close(udp);
     std::vector<std::size_t> sizes;
-    for (int tries = 0; tries < 1000 && sizes.size() < 3; ++tries) {
+    eventually([&] {
         rte_mbuf* packet = nullptr;
-        if (port->data.rx_burst(0, &packet, 1) == 0) {
-            std::this_thread::sleep_for(std::chrono::milliseconds(1));
-            continue;
-        }
+        if (port->data.rx_burst(0, &packet, 1) == 0) return false;
         const auto bytes = bytes_of(packet);
         if (bytes.at(12) == 8 && bytes.at(13) == 0) sizes.push_back(bytes.size());
         rte_pktmbuf_free(packet);
-    }
+        return sizes.size() == 3;
+    });
     EXPECT_EQ(sizes, (std::vector<std::size_t>{1514, 1514, 1082}));
     proxy::close_port(*port);
 }
@@ -74,10 +72,7 @@ TEST_F(Veth, VlanTagsPassBothWays) {
     std::copy(std::begin(tag), std::end(tag), tagged.begin() + 12);
     peer.send(tagged);
     rte_mbuf* got = nullptr;
-    for (int tries = 0; tries < 1000 && port->data.rx_burst(0, &got, 1) == 0; ++tries) {
-        std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    }
-    ASSERT_NE(got, nullptr);
+    ASSERT_TRUE(eventually([&] { return port->data.rx_burst(0, &got, 1) == 1; }));
     EXPECT_EQ(bytes_of(got), tagged);
     ASSERT_EQ(port->data.tx_burst(0, &got, 1), 1);
     // Our peer sees it without its tag, as plain packet sockets do.
@@ -133,7 +128,7 @@ TEST_F(Veth, QueuesShareByFlow) {
         peer.send(udp(53, client, 2, 1));
     }
     unsigned received = 0;
-    for (int tries = 0; tries < 1000 && received < 128; ++tries) {
+    eventually([&] {
         for (std::uint16_t queue = 0; queue < 2; ++queue) {
             rte_mbuf* packet = nullptr;
             while (port->data.rx_burst(queue, &packet, 1) == 1) {
@@ -146,8 +141,8 @@ TEST_F(Veth, QueuesShareByFlow) {
                 ++received;
             }
         }
-        std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    }
+        return received >= 128;
+    });
     EXPECT_EQ(received, 128u);
     std::array<unsigned, 2> flows{};
     for (const auto& [client, by_queue] : seen) {

@@ -10,7 +10,7 @@
 
 #include "proxy/ports/privileges.hh"
 #include "proxy/ports/sleeper.hh"
-#include "veth_fixture.hh"
+#include "tests/unit/proxy/veth_fixture.hh"
 
 namespace {
 
@@ -56,7 +56,7 @@ void work(const proxy::OpenedPort& port, const Peer& peer, proxy::Sleeper& sleep
         rte_pktmbuf_free(got);
     }
     sleeper.arm();
-    done.slept = sleeper.sleep(1000) == proxy::Woke::timeout;
+    done.slept = sleeper.sleep(1000) == proxy::Woke::timeout;  // pause: is it allowed?
     std::vector<char> big(32 << 20, 'x');
     done.allocated = big.back() == 'x';
 }
@@ -102,7 +102,7 @@ void* worker(void* argument) {
     if (job.done.dropped.empty()) try_forbidden(job.port, job.done);
     job.sleeper.arm();
     job.ready.store(thread);
-    job.sleeper.sleep(5'000'000);  // until the test has looked at us
+    job.sleeper.sleep(5'000'000);  // pause: until the test has looked at us
     return nullptr;
 }
 
@@ -116,9 +116,7 @@ TEST_F(Veth, AWorkerWithoutPrivilegesWorks) {
     Worked& done = job.done;
     pthread_t running{};
     ASSERT_EQ(pthread_create(&running, nullptr, worker, &job), 0);
-    while (job.ready.load() == 0) {
-        std::this_thread::sleep_for(std::chrono::milliseconds(10));
-    }
+    EXPECT_TRUE(eventually([&] { return job.ready.load() != 0; }));
     const pid_t thread = job.ready.load();
     done.capabilities = status_of(thread, "CapEff") + status_of(thread, "CapPrm");
     done.bounding = status_of(thread, "CapBnd");

@@ -6,13 +6,21 @@
 #include <sys/resource.h>
 
 #include "proxy/ports/sleeper.hh"
-#include "veth_fixture.hh"
+#include "tests/unit/proxy/veth_fixture.hh"
 
 namespace {
 
 using namespace port_test;
 using Kind = config::PortSpec::Kind;
 using Clock = std::chrono::steady_clock;
+
+proxy::Woke rest(proxy::Sleeper& sleeper, std::uint32_t timeout_us) {
+    return sleeper.sleep(timeout_us);  // pause: it is what is tested
+}
+
+void a_moment() {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));  // pause: the other is to sleep
+}
 
 std::int64_t elapsed_ms(Clock::time_point since) {
     return std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - since).count();
@@ -23,21 +31,21 @@ TEST(Sleeper, IsBoundedAndWoken) {
     ASSERT_TRUE(sleeper) << sleeper.error();
     const auto start = Clock::now();
     sleeper->arm();
-    EXPECT_EQ(sleeper->sleep(20'000), proxy::Woke::timeout);
+    EXPECT_EQ(rest(*sleeper, 20'000), proxy::Woke::timeout);
     EXPECT_GE(elapsed_ms(start), 19);
     // A wake-up is kept from arm() on, and does not linger.
     sleeper->arm();
     sleeper->wake();
-    EXPECT_EQ(sleeper->sleep(5'000'000), proxy::Woke::woken);
+    EXPECT_EQ(rest(*sleeper, 5'000'000), proxy::Woke::woken);
     sleeper->wake();  // not armed: nothing
     sleeper->arm();
-    EXPECT_EQ(sleeper->sleep(1'000), proxy::Woke::timeout);
+    EXPECT_EQ(rest(*sleeper, 1'000), proxy::Woke::timeout);
     std::thread other([&] {
-        std::this_thread::sleep_for(std::chrono::milliseconds(20));
+        a_moment();
         sleeper->wake();
     });
     sleeper->arm();
-    EXPECT_EQ(sleeper->sleep(5'000'000), proxy::Woke::woken);
+    EXPECT_EQ(rest(*sleeper, 5'000'000), proxy::Woke::woken);
     other.join();
 }
 
@@ -48,20 +56,18 @@ TEST_F(Veth, PacketsEndASleep) {
     ASSERT_TRUE(sleeper) << sleeper.error();
     ASSERT_TRUE(sleeper->watch(port->wake_descriptors));
     const Peer peer("qb");
-    std::this_thread::sleep_for(std::chrono::milliseconds(50));
-    discard(*port);
     // One that waits already, for as long as it is not taken.
     peer.send(frame(60, 1));
     for (int i = 0; i < 2; ++i) {
         sleeper->arm();
-        EXPECT_EQ(sleeper->sleep(1'000'000), proxy::Woke::packets);
+        EXPECT_EQ(rest(*sleeper, 1'000'000), proxy::Woke::packets);
     }
     rte_mbuf* packet = receive(*port);
     ASSERT_NE(packet, nullptr);
     rte_pktmbuf_free(packet);
     // One that comes later.
     std::thread sender([&] {
-        std::this_thread::sleep_for(std::chrono::milliseconds(20));
+        a_moment();
         peer.send(frame(60, 2));
     });
     const auto start = Clock::now();
@@ -69,7 +75,7 @@ TEST_F(Veth, PacketsEndASleep) {
         rte_pktmbuf_free(packet);
         sleeper->arm();
         ASSERT_LT(elapsed_ms(start), 4000);
-        sleeper->sleep(5'000'000);
+        rest(*sleeper, 5'000'000);
     }
     EXPECT_LT(elapsed_ms(start), 4000);
     rte_pktmbuf_free(packet);
@@ -78,7 +84,7 @@ TEST_F(Veth, PacketsEndASleep) {
     ASSERT_TRUE(sleeper->watch({}));
     peer.send(frame(60, 3));
     sleeper->arm();
-    EXPECT_EQ(sleeper->sleep(10'000), proxy::Woke::timeout);
+    EXPECT_EQ(rest(*sleeper, 10'000), proxy::Woke::timeout);
     discard(*port);
     proxy::close_port(*port);
 }
@@ -100,7 +106,7 @@ TEST_F(Veth, NoWakeUpIsLostBetweenLookAndSleep) {
                 sleeper->arm();
                 if (port->data.rx_burst(0, &packet, 1) == 0) {
                     if (stop.load()) break;
-                    sleeper->sleep(5'000'000);
+                    rest(*sleeper, 5'000'000);
                     continue;
                 }
                 sleeper->disarm();
@@ -143,7 +149,7 @@ TEST(Sleeper, NoWakeUpOfAnotherThreadIsLost) {
             if (put.load(std::memory_order_acquire) < next) {
                 sleeper->arm();
                 if (put.load(std::memory_order_acquire) < next) {
-                    if (sleeper->sleep(3'000'000) == proxy::Woke::timeout) late.fetch_add(1);
+                    if (rest(*sleeper, 3'000'000) == proxy::Woke::timeout) late.fetch_add(1);
                     continue;
                 }
                 sleeper->disarm();
@@ -195,7 +201,7 @@ TEST_F(Veth, WhatWentAwayIsToldOnceAndKeepsNobodyAwake) {
         const auto start = Clock::now();
         while (elapsed_ms(start) < 300) {
             sleeper->arm();
-            if (sleeper->sleep(50'000) == proxy::Woke::trouble) ++troubles;
+            if (rest(*sleeper, 50'000) == proxy::Woke::trouble) ++troubles;
             discard(*port);
         }
         EXPECT_GE(troubles, 1);

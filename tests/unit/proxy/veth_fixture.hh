@@ -12,7 +12,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 
-#include "port_fixture.hh"
+#include "tests/unit/proxy/port_fixture.hh"
 
 namespace port_test {
 
@@ -70,19 +70,33 @@ inline bool is_ours(const rte_mbuf* packet) {
     return rte_pktmbuf_data_len(packet) >= 14 && data[12] == 0x88 && data[13] == 0xb5;
 }
 
-// Polls for one frame of ours for up to a second.
+// Asks again and again for up to three seconds.
+template <class Question>
+bool eventually(Question question) {
+    const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(3);
+    while (!question()) {
+        if (std::chrono::steady_clock::now() > until) return false;
+        std::this_thread::sleep_for(std::chrono::microseconds(200));  // pause: between two looks
+    }
+    return true;
+}
+
+// One frame of ours, if it comes in time.
 inline rte_mbuf* receive(const proxy::OpenedPort& port) {
-    const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(1);
-    while (std::chrono::steady_clock::now() < until) {
-        for (std::uint16_t queue = 0; queue < port.rx_queues; ++queue) {
+    rte_mbuf* ours = nullptr;
+    eventually([&] {
+        for (std::uint16_t queue = 0; queue < port.rx_queues && ours == nullptr; ++queue) {
             rte_mbuf* packet = nullptr;
             if (port.data.rx_burst(queue, &packet, 1) == 0) continue;
-            if (is_ours(packet)) return packet;
-            rte_pktmbuf_free(packet);
+            if (is_ours(packet)) {
+                ours = packet;
+            } else {
+                rte_pktmbuf_free(packet);
+            }
         }
-        std::this_thread::sleep_for(std::chrono::microseconds(100));
-    }
-    return nullptr;
+        return ours != nullptr;
+    });
+    return ours;
 }
 
 class Veth : public ::testing::Test {

@@ -133,7 +133,9 @@ std::string PortSpec::text() const {
     }
     out += ":" + what;
     for (const auto& [name, value] : options) {
-        out += kind == Kind::pcap ? "," + value : "," + name + "=" + value;
+        out += ',';
+        if (kind != Kind::pcap) out.append(name).append("=");
+        out += value;
     }
     return out;
 }

@@ -96,7 +96,6 @@ void read_primary(Section& section, Group& group, bool slots_known) {
 void read_accusation(Section& group_section, Group& group) {
     Section section = group_section.section("accusation");
     voter::AccusationRules& rules = group.accusation;
-    rules.faults = group.f;
     section.number("window_ms", 100, 3'600'000, group.accusation_window_ms);
     section.number("dissents_min", 1, 1'000'000, rules.dissents_min);
     section.number("silences_min", 1, 1'000'000, rules.silences_min);
@@ -139,6 +138,7 @@ void read_group(Section& section, Pass& pass, std::map<std::string, std::string>
     const bool slots_known = before_replicas == pass.report.count();
     read_primary(section, group, slots_known);
     if (own_good && slots_known) check_votes(section, group);
+    group.accusation.faults = group.f;
     section.finish();
 }
 

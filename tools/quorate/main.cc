@@ -49,6 +49,7 @@ int run(int argc, char** argv) {
     add_replica(app);
     add_status(app);
     add_top(app);
+    add_reload(app);
 
     if (complain_of_command(app, argc, argv)) return static_cast<int>(Exit::usage);
     try {

@@ -25,9 +25,15 @@ std::optional<double> number(const json& object, const char* key) {
     return std::isfinite(found) ? std::optional(found) : std::nullopt;
 }
 
-Count count(const json& object, const char* key) {
-    const json& value = member(object, key);
+// A whole number, not negative.
+Count natural(const json& value) {
     if (value.is_number_unsigned()) return value.get<std::uint64_t>();
+    if (!value.is_number_integer() || value.get<std::int64_t>() < 0) return std::nullopt;
+    return static_cast<std::uint64_t>(value.get<std::int64_t>());
+}
+
+Count count(const json& object, const char* key) {
+    if (const Count whole = natural(member(object, key))) return whole;
     const auto found = number(object, key);
     if (!found || *found < 0 || *found > 1e18) return std::nullopt;
     return static_cast<std::uint64_t>(*found);
@@ -43,10 +49,17 @@ bool flag(const json& object, const char* key) {
     return value.is_boolean() && value.get<bool>();
 }
 
+// Counters of a group that have a place of their own on the page.
+bool is_known(const std::string& key) {
+    static constexpr const char* known[] = {"requests", "agreed", "split",  "expired",
+                                            "quorum",   "f",      "masking"};
+    return std::find(std::begin(known), std::end(known), key) != std::end(known);
+}
+
 // A scalar as it is shown; empty: not a scalar.
 std::string scalar_text(const json& value) {
     if (value.is_string()) return printable(value.get<std::string>());
-    if (value.is_number_unsigned()) return grouped(value.get<std::uint64_t>());
+    if (const Count whole = natural(value)) return grouped(*whole);
     if (value.is_boolean()) return value.get<bool>() ? "yes" : "no";
     return value.is_number() ? value.dump() : std::string();
 }
@@ -63,7 +76,9 @@ ReplicaStatus read_replica(const json& object) {
     replica.replies = count(object, "replies");
     replica.dissent = count(object, "dissent");
     replica.silence = count(object, "silence");
+    replica.skipped = count(object, "skipped");
     replica.suspect = flag(object, "suspect");
+    replica.connected = !member(object, "connected").is_boolean() || flag(object, "connected");
     return replica;
 }
 
@@ -83,9 +98,17 @@ GroupStatus read_group(const json& object) {
     group.split = count(object, "split");
     group.expired = count(object, "expired");
     const json& latency = member(object, "latency_us");
-    group.p50_us = number(latency, "p50");
-    group.p99_us = number(latency, "p99");
-    group.max_us = number(latency, "max");
+    if (count(latency, "samples") != Count(0)) {
+        group.p50_us = number(latency, "p50");
+        group.p99_us = number(latency, "p99");
+        group.max_us = number(latency, "max");
+    }
+    if (object.is_object()) {
+        for (const auto& [key, value] : object.items()) {
+            const Count whole = natural(value);
+            if (whole && !is_known(key)) group.others.emplace_back(printable(key), *whole);
+        }
+    }
     const json& log = member(object, "log");
     if (log.is_object()) {
         for (const auto& [key, value] : log.items()) {
@@ -96,7 +119,8 @@ GroupStatus read_group(const json& object) {
     const json& kinds = member(object, "nondeterministic_kinds");
     if (kinds.is_array()) {
         for (const json& kind : kinds) {
-            std::string shown = scalar_text(kind);
+            const Count code = natural(kind);  // bit fields
+            std::string shown = code ? hexadecimal(*code) : scalar_text(kind);
             if (!shown.empty()) group.nondeterministic_kinds.push_back(std::move(shown));
         }
     }
@@ -115,9 +139,11 @@ std::size_t GroupStatus::admitted() const {
                       [](const ReplicaStatus& replica) { return replica.standing == "admitted"; }));
 }
 
-bool GroupStatus::answers() const {
-    return !halted && (!quorum || replicas.empty() || admitted() >= *quorum);
+bool GroupStatus::has_quorum() const {
+    return !quorum || replicas.empty() || admitted() >= *quorum;
 }
+
+bool GroupStatus::answers() const { return !halted && (has_quorum() || mode == "observe"); }
 
 bool ProxyStatus::healthy() const {
     return balanced.value_or(true) &&
@@ -135,12 +161,17 @@ ProxyStatus read_status(const json& object) {
     status.workers = count(object, "workers");
     const json& conservation = member(object, "conservation");
     status.received = count(conservation, "received");
+    status.made = count(conservation, "made");
     status.sent = count(conservation, "sent");
     status.dropped = count(conservation, "dropped");
     status.held = count(conservation, "held");
     if (member(conservation, "balanced").is_boolean()) {
         status.balanced = flag(conservation, "balanced");
     }
+    const json& evidence = member(object, "evidence");
+    status.evidence_records = count(evidence, "records");
+    status.evidence_lost = count(evidence, "lost");
+    status.evidence_file = text(evidence, "file");
     const json& groups = member(object, "groups");
     if (groups.is_array()) {
         for (const json& group : groups) status.groups.push_back(read_group(group));

@@ -26,7 +26,9 @@ struct ReplicaStatus {
     Count replies;
     Count dissent;
     Count silence;
+    Count skipped;  // requests it was not given: too many unanswered
     bool suspect = false;
+    bool connected = true;  // its port is open
 };
 
 struct GroupStatus {
@@ -41,6 +43,7 @@ struct GroupStatus {
     Count agreed;
     Count split;
     Count expired;
+    std::vector<std::pair<std::string, std::uint64_t>> others;  // counters not named here
     std::optional<double> p50_us;
     std::optional<double> p99_us;
     std::optional<double> max_us;
@@ -49,7 +52,8 @@ struct GroupStatus {
     std::vector<ReplicaStatus> replicas;
 
     std::size_t admitted() const;
-    // It can answer: not halted, and a quorum of replicas is admitted (as far as is known).
+    bool has_quorum() const;  // a quorum of replicas is admitted, as far as is known
+    // It can answer: not halted, and with a quorum unless the primary answers alone.
     bool answers() const;
 };
 
@@ -61,10 +65,14 @@ struct ProxyStatus {
     Count epoch;
     Count workers;
     Count received;
+    Count made;  // by the proxy itself: clones, errors, answers to neighbours
     Count sent;
     Count dropped;
     Count held;
-    std::optional<bool> balanced;  // received = sent + dropped + held
+    std::optional<bool> balanced;  // received + made = sent + dropped + held
+    Count evidence_records;
+    Count evidence_lost;
+    std::string evidence_file;
     std::vector<GroupStatus> groups;
     std::map<std::string, std::uint64_t> drops;
 

@@ -8,6 +8,7 @@
 #include "tools/quorate/commands.hh"
 #include "tools/quorate/control_options.hh"
 #include "tools/quorate/output.hh"
+#include "tools/quorate/settled_status.hh"
 #include "tools/quorate/status_view.hh"
 
 namespace quorate {
@@ -23,7 +24,7 @@ void status(const Options& options) {
     auto client =
         ControlClient::connect(control_socket(options.control), options.control.timeout());
     if (!client) leave_with(client.error());
-    const auto object = client->ask_status();
+    const auto object = settled_status(*client);
     if (!object) leave_with(object.error());
     const ProxyStatus read = read_status(*object);
     if (options.json) {

@@ -55,6 +55,7 @@ Line packets(const Source& source) {
     const ProxyStatus& before = source.before != nullptr ? *source.before : now;
     Line line{{"packets", Tone::plain}};
     put(line, "received", source.shown(now.received, before.received));
+    if (now.made) put(line, "made", source.shown(now.made, before.made));
     put(line, "sent", source.shown(now.sent, before.sent));
     put(line, "dropped", source.shown(now.dropped, before.dropped));
     put(line, "held", or_dash(now.held, grouped));
@@ -68,8 +69,9 @@ Line packets(const Source& source) {
 void put_strength(Line& line, const GroupStatus& group) {
     if (group.halted) {
         put(line, "", "HALTED: answers nothing", Tone::bad);
-    } else if (!group.answers()) {
-        put(line, "", "NO QUORUM", Tone::bad);
+    } else if (!group.has_quorum()) {
+        put(line, "", group.answers() ? "no quorum: the primary answers alone" : "NO QUORUM",
+            group.answers() ? Tone::warning : Tone::bad);
     } else if (group.masking) {
         const auto masks = static_cast<std::uint64_t>(std::max<std::int64_t>(*group.masking, 0));
         const bool full = masks >= group.f.value_or(0);
@@ -110,6 +112,19 @@ Tone standing_tone(const std::string& standing) {
     return Tone::warning;
 }
 
+std::string note_on(const ReplicaStatus& replica) {
+    std::string note;
+    const auto add = [&note](const std::string& text) {
+        if (!note.empty()) note += ", ";
+        note += text;
+    };
+    if (replica.suspect) add("suspect");
+    if (!replica.connected && replica.standing != "absent") add("no port");
+    if (replica.skipped.value_or(0) > 0) add("skipped " + grouped(*replica.skipped));
+    if (!replica.reason.empty() && replica.standing != "admitted") add(replica.reason);
+    return note;
+}
+
 Lines replicas(const Source& source, const GroupStatus& group, const GroupStatus* before) {
     Table table({Align::right, Align::left, Align::left, Align::left, Align::left, Align::right,
                  Align::right, Align::right, Align::right, Align::left},
@@ -124,10 +139,6 @@ Lines replicas(const Source& source, const GroupStatus& group, const GroupStatus
     for (const ReplicaStatus& replica : group.replicas) {
         const ReplicaStatus* earlier = find_replica(before, replica.name);
         const ReplicaStatus& since = earlier != nullptr ? *earlier : replica;
-        std::string note = replica.suspect ? "suspect" : "";
-        if (!replica.reason.empty() && replica.standing != "admitted") {
-            note += (note.empty() ? "" : ": ") + replica.reason;
-        }
         table.add(
             {{or_dash(replica.slot, number), Tone::plain},
              {replica.name, Tone::plain},
@@ -138,7 +149,7 @@ Lines replicas(const Source& source, const GroupStatus& group, const GroupStatus
              {source.shown(replica.replies, since.replies), Tone::plain},
              source.trouble(replica.dissent, since.dissent),
              source.trouble(replica.silence, since.silence),
-             {note, replica.suspect ? Tone::bad : Tone::dim}});
+             {note_on(replica), replica.suspect ? Tone::bad : Tone::dim}});
     }
     return table.lines();
 }
@@ -166,32 +177,58 @@ Lines drops(const Source& source) {
     return out;
 }
 
+// Counters that this tool has no place for, where they are not zero.
+Line others(const GroupStatus& group) {
+    Line line;
+    for (const auto& [key, value] : group.others) {
+        if (value == 0) continue;
+        std::string label = line.empty() ? "  " + key : key;
+        std::replace(label.begin(), label.end(), '_', ' ');
+        put(line, std::move(label), grouped(value));
+    }
+    return line;
+}
+
+Lines group_part(const Source& source, const GroupStatus& group) {
+    const GroupStatus* before =
+        source.before != nullptr ? find_group(*source.before, group.name) : nullptr;
+    Lines out{group_head(group), votes(source, group, before != nullptr ? *before : group)};
+    if (Line line = others(group); !line.empty()) out.push_back(std::move(line));
+    for (Line& line : replicas(source, group, before)) out.push_back(std::move(line));
+    if (!group.log.empty()) {
+        Line line{{"  log", Tone::plain}};
+        for (const auto& [key, value] : group.log) put(line, key, value);
+        out.push_back(std::move(line));
+    }
+    if (!group.nondeterministic_kinds.empty()) {
+        std::string kinds;
+        for (const std::string& kind : group.nondeterministic_kinds) {
+            kinds += (kinds.empty() ? "" : ", ") + kind;
+        }
+        out.push_back({{"  answers differ by nature, nobody is blamed: ", Tone::warning},
+                       {kinds, Tone::plain}});
+    }
+    return out;
+}
+
+Lines evidence(const ProxyStatus& now) {
+    if (now.evidence_records.value_or(0) == 0 && now.evidence_lost.value_or(0) == 0) return {};
+    Line line{{"evidence", Tone::strong}};
+    put(line, "records", or_dash(now.evidence_records, grouped));
+    put(line, "lost", or_dash(now.evidence_lost, grouped));
+    if (!now.evidence_file.empty()) put(line, "in", now.evidence_file);
+    return {line};
+}
+
 Lines page(const Source& source) {
     Lines out{headline(source.now), packets(source)};
-    for (const GroupStatus& group : source.now.groups) {
-        const GroupStatus* before =
-            source.before != nullptr ? find_group(*source.before, group.name) : nullptr;
-        out.emplace_back();
-        out.push_back(group_head(group));
-        out.push_back(votes(source, group, before != nullptr ? *before : group));
-        for (Line& line : replicas(source, group, before)) out.push_back(std::move(line));
-        if (!group.log.empty()) {
-            Line line{{"  log", Tone::plain}};
-            for (const auto& [key, value] : group.log) put(line, key, value);
-            out.push_back(std::move(line));
-        }
-        if (!group.nondeterministic_kinds.empty()) {
-            std::string kinds;
-            for (const std::string& kind : group.nondeterministic_kinds) {
-                kinds += (kinds.empty() ? "" : ", ") + kind;
-            }
-            out.push_back({{"  answers differ by nature, nobody is blamed: ", Tone::warning},
-                           {kinds, Tone::plain}});
-        }
-    }
-    Lines dropped = drops(source);
-    if (!dropped.empty()) out.emplace_back();
-    for (Line& line : dropped) out.push_back(std::move(line));
+    const auto add = [&out](Lines part) {
+        if (!part.empty()) out.emplace_back();
+        for (Line& line : part) out.push_back(std::move(line));
+    };
+    for (const GroupStatus& group : source.now.groups) add(group_part(source, group));
+    add(evidence(source.now));
+    add(drops(source));
     return out;
 }
 

@@ -110,6 +110,10 @@ std::string grouped(std::uint64_t number) {
     return out;
 }
 
+std::string hexadecimal(std::uint64_t number) {
+    return formatted("0x%llx", static_cast<unsigned long long>(number));
+}
+
 std::string rate_text(double per_second) {
     if (!(per_second > 0)) return "0/s";
     if (per_second < 9.95) return formatted("%.1f/s", per_second);

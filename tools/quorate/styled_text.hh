@@ -43,6 +43,8 @@ std::string printable(std::string_view text);
 
 // 1,234,567
 std::string grouped(std::uint64_t number);
+// 0x1f
+std::string hexadecimal(std::uint64_t number);
 // "12,346/s", "3.4/s", "0/s"
 std::string rate_text(double per_second);
 // "950 us", "1.25 ms", "250 ms", "2.00 s"

@@ -13,6 +13,7 @@
 #include "tools/quorate/control_options.hh"
 #include "tools/quorate/output.hh"
 #include "tools/quorate/screen.hh"
+#include "tools/quorate/settled_status.hh"
 #include "tools/quorate/status_view.hh"
 
 namespace quorate {
@@ -46,7 +47,7 @@ class Feed {
             if (!connected) return tl::unexpected(connected.error());
             client_.emplace(std::move(*connected));
         }
-        const auto status = client_->ask_status();
+        const auto status = settled_status(*client_);
         if (!status) {
             client_.reset();
             return tl::unexpected(status.error());

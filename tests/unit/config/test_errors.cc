@@ -1,7 +1,10 @@
 // What a wrong configuration is told. Each row changes one thing of a right configuration; `#!` in
 // the changed text marks the line that must be named.
 #include <algorithm>
+#include <fstream>
+#include <iterator>
 #include <ostream>
+#include <sstream>
 #include <string>
 
 #include <gtest/gtest.h>
@@ -335,6 +338,42 @@ INSTANTIATE_TEST_SUITE_P(Table, Wrong, testing::ValuesIn(rows));
 TEST(Base, IsRight) {
     const auto parsed = parse(base, "test.toml", four_cpus);
     EXPECT_TRUE(parsed.has_value()) << parsed.error().text();
+}
+
+// The parser itself says which keys it knows: each must be in the example and in the README.
+TEST(Documents, NameEveryKey) {
+    const auto read = [](const char* file) {
+        std::ifstream in(file);
+        return std::string(std::istreambuf_iterator<char>(in), {});
+    };
+    const std::string readme = read(README);
+    const std::string example = read(EXAMPLE_TOML);
+    const std::string masked = "\"mask\"\nmask = [{offset = 4, length = 1}]";
+    std::string text = base;
+    text.replace(text.find("\"bytes\""), 7, masked);
+    unsigned keys = 0;
+    for (const char* place : {"[appliance]\n", "[client]\n", "[eal]\n", "[evidence]\n",
+                              "[[group]]\n", "[group.accusation]\n", "[[group.replica]]\n",
+                              "[group.replica.netns]\n", "[[service]]\n", "mask = [{"}) {
+        std::string changed = text;
+        const std::size_t at = changed.find(place) + std::string(place).size();
+        changed.insert(at, std::string(place).ends_with('{') ? "qqqqqq = 1, " : "qqqqqq = 1\n");
+        const auto parsed = parse(changed, "x", four_cpus);
+        ASSERT_FALSE(parsed.has_value()) << place;
+        const std::string lead = "the keys here are ";
+        ASSERT_TRUE(parsed.error().fix.starts_with(lead)) << place << parsed.error().text();
+        std::stringstream words(parsed.error().fix.substr(lead.size()));
+        for (std::string key; words >> key; ++keys) {
+            if (key.ends_with(',')) key.pop_back();
+            EXPECT_NE(example.find(key), std::string::npos) << place << key;
+            const bool in_readme = readme.find("`" + key + "`") != std::string::npos ||
+                                   readme.find(key + "]**") != std::string::npos ||
+                                   readme.find(key + "]]**") != std::string::npos ||
+                                   std::string(place) == "mask = [{";
+            EXPECT_TRUE(in_readme) << place << key;
+        }
+    }
+    EXPECT_GT(keys, 50u);
 }
 
 TEST(Order, TheFirstInTheFileIsNamedHoweverTheSectionsStand) {

@@ -72,6 +72,8 @@ TEST(Example, IsRightAndSaysWhatItSays) {
 
     const Group& counter = config.groups[1];
     EXPECT_EQ(counter.f, 0) << "two of two mask nothing";
+    EXPECT_EQ(counter.accusation.faults, 0u) << "the f that was worked out";
+    EXPECT_EQ(dns.accusation.faults, 1u);
     EXPECT_EQ(counter.state, State::log);
     EXPECT_EQ(counter.log_bytes, 64u << 20);
     EXPECT_EQ(counter.replicas[0].place_b->text(), "veth:qr0b");

@@ -6,6 +6,7 @@
 #include "tests/unit/recovery/temporary_directory.hh"
 #include "tests/unit/tools/fake_proxy.hh"
 #include "tools/quorate/control_client.hh"
+#include "tools/quorate/settled_status.hh"
 
 namespace {
 
@@ -108,6 +109,23 @@ TEST_F(Control, SaysWhyItCannotConnect) {
     }
     EXPECT_TRUE(contains(reason(directory_ / std::string(200, 'x')), "107"));
     EXPECT_TRUE(contains(reason(""), "107"));
+}
+
+TEST_F(Control, AStatusTakenInMidTurnIsAskedForAgain) {
+    unsigned asked = 0;
+    unsigned balanced_after = 3;
+    FakeProxy proxy(socket_, [&](const std::string&) {
+        const bool balanced = ++asked > balanced_after;
+        return std::string(R"({"ok":true,"status":{"conservation":{"balanced":)") +
+               (balanced ? "true" : "false") + "}}}\n";
+    });
+    auto client = ControlClient::connect(socket_, long_enough);
+    EXPECT_TRUE((*settled_status(*client))["conservation"]["balanced"].get<bool>());
+    EXPECT_EQ(asked, 4u);
+    balanced_after = 1'000'000;
+    EXPECT_FALSE((*settled_status(*client))["conservation"]["balanced"].get<bool>())
+        << "a real loss is told";
+    EXPECT_LT(asked, 100u);
 }
 
 TEST_F(Control, TheStatusMustBeThere) {

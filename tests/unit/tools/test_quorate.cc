@@ -132,6 +132,23 @@ TEST_F(Quorate, SaysByItsExitCodeHowTheProxyIs) {
     EXPECT_EQ(refused.err, "quorate: no\n");
 }
 
+TEST_F(Quorate, ReloadsAndTellsWhyNot) {
+    std::string asked;
+    std::string reply = "{\"ok\":true}\n";
+    FakeProxy proxy(socket_, [&](const std::string& request) {
+        asked = request;
+        return reply;
+    });
+    const Ran done = run("reload --socket " + socket_.string());
+    EXPECT_EQ(done.code, 0) << done.err;
+    EXPECT_EQ(done.out, "reloaded\n");
+    EXPECT_EQ(asked, "{\"command\":\"reload\"}");
+    reply = "{\"ok\":false,\"error\":\"name cannot change\"}\n";
+    const Ran refused = run("reload --socket " + socket_.string());
+    EXPECT_EQ(refused.code, 1);
+    EXPECT_EQ(refused.err, "quorate: name cannot change\n");
+}
+
 TEST_F(Quorate, TopCountsRatesLineByLine) {
     std::atomic<unsigned> asked = 0;
     FakeProxy proxy(socket_,

@@ -75,10 +75,35 @@ TEST(Status, WhatIsBadIsLoudAndUnhealthy) {
     EXPECT_FALSE(read_status(status).healthy()) << "one of two that must agree";
     EXPECT_NE(shown(status).find("NO QUORUM"), std::string::npos);
 
+    status["groups"][0]["mode"] = "observe";
+    EXPECT_TRUE(read_status(status).healthy()) << "the primary serves alone anyway";
+    EXPECT_NE(shown(status).find("the primary answers alone"), std::string::npos);
+
     status = example();
     status["conservation"]["balanced"] = false;
     EXPECT_FALSE(read_status(status).healthy());
     EXPECT_NE(shown(status).find("NOT BALANCED"), std::string::npos);
+}
+
+TEST(Status, WhatIsNewOrRareIsShownWhereItIsNotZero) {
+    json status = example();
+    status["conservation"]["made"] = 3000;
+    status["evidence"] = {{"records", 1206}, {"lost", 2}, {"file", "/e/1.pcapng"}};
+    json& group = status["groups"][0];
+    group["errors_sent"] = 4000;
+    group["rebuilt"] = 0;
+    group["latency_us"]["samples"] = 0;
+    group["replicas"][2]["connected"] = false;
+    group["replicas"][1]["skipped"] = 17;
+    group["nondeterministic_kinds"] = {0x10ff};
+    const std::string text = text_of(status_page(read_status(status)), false);
+    for (const char* piece :
+         {"made 3,000", "\n  errors sent 4,000\n", "suspect, skipped 17", "no port, by hand",
+          "evidence   records 1,206   lost 2   in /e/1.pcapng", "nobody is blamed: 0x10ff"}) {
+        EXPECT_NE(text.find(piece), std::string::npos) << piece << "\n" << text;
+    }
+    EXPECT_EQ(text.find("rebuilt"), std::string::npos);
+    EXPECT_EQ(text.find("latency"), std::string::npos) << "of nothing there is none";
 }
 
 TEST(Status, OthersTextCannotSteerTheTerminal) {

@@ -50,6 +50,21 @@ Octets ip_frame(const Endpoint& from, const Endpoint& to, std::uint8_t protocol,
     return out;
 }
 
+// Text in quotes, anything else in hex; long ones cut.
+std::string readable(wire::Bytes octets) {
+    constexpr std::size_t shown = 24;
+    const bool plain = std::all_of(octets.begin(), octets.end(), [](std::byte octet) {
+        return octet >= std::byte{0x20} && octet < std::byte{0x7f};
+    });
+    if (!plain) return hex(octets);
+    std::string out(1, '"');
+    for (const std::byte octet : octets.first(std::min(octets.size(), shown))) {
+        out += static_cast<char>(octet);
+    }
+    if (octets.size() > shown) out.append("... ").append(std::to_string(octets.size()));
+    return out + '"';
+}
+
 }  // namespace
 
 Octets text(std::string_view characters) {
@@ -306,7 +321,7 @@ std::string describe(const Octets& frame) {
     if (frame.size() != parsed.end()) line += " PADDED";
     switch (parsed.layer4) {
         case wire::Layer4::udp:
-            return line + " udp " + hex(parsed.payload(frame));
+            return line + " udp " + readable(parsed.payload(frame));
         case wire::Layer4::tcp:
             return line + " tcp flags " +
                    hex(wire::Bytes(frame).subspan(parsed.l4_offset + 13u, 1));

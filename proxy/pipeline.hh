@@ -270,7 +270,8 @@ class Worker {
     std::array<std::array<std::uint32_t, voter::replicas_max>, groups_max> inflight_{};
     std::array<std::uint32_t, groups_max> open_records_{};
     std::unique_ptr<std::array<TxBuffer, ports_max>> tx_;
-    std::vector<std::uint32_t> decided_;  // records to look at in release_decided()
+    std::array<Arrival, burst_len_max> arrivals_;  // of the burst at hand
+    std::vector<std::uint32_t> decided_;           // records to look at in release_decided()
     std::uint32_t retained_replies_ = 0;
     std::uint64_t held_ = 0;       // packets in records and reassembly
     std::uint32_t handed_to_ = 0;  // workers, one bit each

@@ -51,10 +51,9 @@ unsigned Worker::receive_handoffs() {
 void Worker::dispatch(std::uint8_t index, std::span<rte_mbuf*> burst) {
     const PlanPort& port = plan_->ports[index];
     const bool from_client_side = port.role == PlanPort::Role::client;
-    std::array<Arrival, burst_len_max> arrivals;
     std::size_t arrivals_count = 0;
     for (rte_mbuf* packet : burst) {
-        Arrival& arrival = arrivals[arrivals_count];
+        Arrival& arrival = arrivals_[arrivals_count];
         arrival.packet = packet;
         wire::Frame& frame = arrival.frame;
         if (packet->nb_segs > 1 || packet->data_len > packet->buf_len - RTE_PKTMBUF_HEADROOM) {
@@ -82,7 +81,7 @@ void Worker::dispatch(std::uint8_t index, std::span<rte_mbuf*> burst) {
             if (settings_.workers > 1 && hand_off(index, packet, frame)) continue;
         }
         if (frame.layer4 == Layer4::udp) {
-            // A burst has no more packets than `arrivals` has room for.
+            // A burst has no more packets than `arrivals_` has room for.
             const bool ours =
                 from_client_side ? is_request(index, arrival) : is_reply(index, arrival);
             if (ours) ++arrivals_count;
@@ -93,9 +92,9 @@ void Worker::dispatch(std::uint8_t index, std::span<rte_mbuf*> burst) {
         }
     }
     if (from_client_side) {
-        requests(index, {arrivals.data(), arrivals_count});
+        requests(index, {arrivals_.data(), arrivals_count});
     } else {
-        replies(index, {arrivals.data(), arrivals_count});
+        replies(index, {arrivals_.data(), arrivals_count});
     }
 }
 

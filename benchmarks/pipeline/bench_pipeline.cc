@@ -245,13 +245,17 @@ int main(int argc, char** argv) {
     unsigned batches = 1500;
     bool as_json = false;
     bool tiny = false;
+    std::vector<unsigned> only;
     app.add_option("--rounds", rounds, "medians are over so many")->check(CLI::Range(3u, 1000u));
     app.add_option("--batches", batches, "of 32 requests, each round")
         ->check(CLI::Range(1u, 1'000'000u));
     app.add_flag("--json", as_json, "one object on standard output");
+    app.add_option("--size", only, "only these payload sizes, in bytes")
+        ->check(CLI::IsMember(sizes));
     app.add_flag("--tiny", tiny, "a few batches, to see that it still runs");
     CLI11_PARSE(app, argc, argv);
     if (tiny) rounds = 3, batches = 20;
+    if (only.empty()) only.assign(sizes.begin(), sizes.end());
 
     char directory[] = "/tmp/quorate-bench-XXXXXX";
     if (mkdtemp(directory) == nullptr) fail("cannot make a directory in /tmp");
@@ -262,7 +266,7 @@ int main(int argc, char** argv) {
     Json figures = Json::object();
     {
         Bench bench(rounds, batches);
-        for (const unsigned size : sizes) {
+        for (const unsigned size : only) {
             const auto [off, on] = bench.measure(size);
             const std::string key = std::to_string(size);
             figures["ns_per_request_" + key] =
@@ -288,7 +292,7 @@ int main(int argc, char** argv) {
     }
     std::printf("%s\n%8s %14s %14s %8s\n", machine().c_str(), "payload", "voting", "not voting",
                 "ratio");
-    for (const unsigned size : sizes) {
+    for (const unsigned size : only) {
         const std::string key = std::to_string(size);
         std::printf("%6u B %11.0f ns %11.0f ns %8.2f\n", size,
                     figures["ns_per_request_" + key]["value"].get<double>(),

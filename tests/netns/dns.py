@@ -15,7 +15,7 @@ import struct
 import sys
 import time
 
-TYPES = {"A": 1, "NS": 2, "CNAME": 5, "SOA": 6, "PTR": 12, "MX": 15, "TXT": 16, "RP": 17, "AAAA": 28,
+TYPES = {"HINFO": 13, "LOC": 29, "A": 1, "NS": 2, "CNAME": 5, "SOA": 6, "PTR": 12, "MX": 15, "TXT": 16, "RP": 17, "AAAA": 28,
          "SRV": 33, "NAPTR": 35, "DNAME": 39, "DS": 43, "SSHFP": 44, "TLSA": 52, "HTTPS": 65,
          "ANY": 255, "CAA": 257}
 # Where names stand in record data (types of RFC 1035 and RP, SRV): offset of the first, how many.
@@ -37,6 +37,47 @@ def query(name, qtype, number, edns=1232, flags=0x0100):
     opt = struct.pack("!BHHIH", 0, 41, edns, 0, 0) if edns else b""
     return struct.pack("!6H", number, flags, 1, 0, 0, 1 if edns else 0) + question + \
         struct.pack("!2H", kind, 1) + opt
+
+
+def query_of_line(line, number=0):
+    """A line of tests/data/queries.txt (NAME TYPE [+FLAG...], as dig takes them) as a query's bytes;
+    None for a comment."""
+    words = line.split()
+    if not words or words[0].startswith("#"):
+        return None
+    name, kind, *options = words
+    size, edns, flags, rclass, opcode = 1232, False, 0x0100, 1, 0
+    extended, inner = 0, b""
+    if options[:2] == ["-c", "CH"]:
+        rclass, options = 3, options[2:]
+    for option in options:
+        key, _, value = option.partition("=")
+        if key == "+norecurse":
+            flags &= ~0x0100
+        elif key == "+cdflag":
+            flags |= 0x0010
+        elif key == "+opcode":
+            opcode = {"STATUS": 2}.get(value.upper(), 2)
+        else:
+            edns = True
+            if key == "+bufsize":
+                size = int(value)
+            elif key == "+dnssec":
+                extended |= 0x8000
+            elif key == "+ednsversion":
+                extended |= int(value) << 16
+            elif key == "+cookie":
+                inner += struct.pack("!2H", 10, 8) + b"\x01\x02\x03\x04\x05\x06\x07\x08"
+            elif key == "+nsid":
+                inner += struct.pack("!2H", 3, 0)
+            elif key != "+edns":
+                raise ValueError(f"{line}: {option}?")
+    plain = query(name, kind, number, edns=0, flags=flags | opcode << 11)
+    message = plain[:-2] + struct.pack("!H", rclass)
+    if edns:
+        message = message[:10] + b"\0\1" + message[12:] + \
+            struct.pack("!BHHIH", 0, 41, size, extended, len(inner)) + inner
+    return message
 
 
 def _name(message, at):
@@ -70,17 +111,16 @@ def _data(message, at, length, kind):
     return b"\0".join(out) + message[end:at + length]
 
 
-def canonical(message):
-    """What a client may rely on: the question, rcode, AA and TC, the answer as a set; the authority
-    section where there is no answer. Equal for honest servers whatever they add and in any order."""
+def whole(message):
+    """(flags, questions, [answer, authority, additional] as sets): everything in the message."""
     try:
-        _, flags, questions, answers, authorities, _ = struct.unpack_from("!6H", message)
+        _, flags, questions, *counts = struct.unpack_from("!6H", message)
         at, asked, sections = 12, [], []
         for _ in range(questions):
             name, at = _name(message, at)
             asked.append((name, message[at:at + 4]))
             at += 4
-        for count in (answers, authorities):
+        for count in counts:
             records = set()
             for _ in range(count):
                 owner, at = _name(message, at)
@@ -90,10 +130,21 @@ def canonical(message):
                 records.add((owner, kind, rclass, ttl, _data(message, at + 10, length, kind)))
                 at += 10 + length
             sections.append(frozenset(records))
-        return (tuple(asked), flags & 0x860F, sections[0],
-                frozenset() if sections[0] else sections[1])
+        if at != len(message):
+            raise Unreadable("more than it says")
+        return flags, tuple(asked), sections
     except (struct.error, IndexError) as error:
         raise Unreadable(str(error)) from error
+
+
+def canonical(message):
+    """What a client may rely on: the question, rcode, AA and TC, the answer as a set; the authority
+    section where there is no answer; no records of a truncated reply. Equal for honest servers
+    whatever they add and in any order."""
+    flags, asked, (answer, authority, _) = whole(message)
+    if flags & 0x0200:
+        answer = authority = frozenset()
+    return asked, flags & 0x860F, answer, frozenset() if answer else authority
 
 
 # --- what to ask ------------------------------------------------------------------------------

@@ -423,17 +423,26 @@ def interfaces():
             subprocess.run(["ip", "-j", "link"], check=True, capture_output=True).stdout or "[]"))
 
 
-def processes():
-    """pid -> name of every process in our process namespace; those already dead but not yet
-    reaped do not count."""
-    found = {}
+def _stats():
+    """(pid, name, parent) of every process in our process namespace, the inner ones' too;
+    those already dead but not yet reaped do not count."""
     for path in pathlib.Path("/proc").iterdir():
         if path.name.isdigit():
             with contextlib.suppress(OSError):
                 name, _, rest = (path / "stat").read_text().partition("(")[2].rpartition(")")
-                if rest.split()[0] not in "ZX":
-                    found[int(path.name)] = name
-    return found
+                state, parent = rest.split()[:2]
+                if state not in "ZX":
+                    yield int(path.name), name, int(parent)
+
+
+def processes():
+    """pid -> name."""
+    return {pid: name for pid, name, _ in _stats()}
+
+
+def parents():
+    """pid -> its parent's."""
+    return {pid: parent for pid, _, parent in _stats()}
 
 
 if __name__ == "__main__":

@@ -30,8 +30,8 @@ class CounterStory:
                           rf'\1"{ear}"\2"{ear}"', text, count=1, flags=re.DOTALL)
         self.config = lab.file("quorate.toml", text)
         self.appliance = appliance.Appliance(
-            lab, story, self.config, self.state_dir, "counter",
-            {"first": "counter", "second": "counter.py", "third": "counter"})
+            lab, self.config, self.state_dir, "counter",
+            ["first", "second", "third"])
         self.client = self.counting = None
 
     def replica(self, name, *command):
@@ -57,6 +57,7 @@ class CounterStory:
         self.story.figures(f"{total:,} requests, {answered:,} answered, the count is {highest:,}"
                            + (f"; WRONG: {wrong[:3]}" if wrong else ""))
         p50, p99 = (self.counting.percentile(share) for share in (0.5, 0.99))
+        self.story.details = {key: value for key, value in change.items() if value}
         self.story.row(**{key: change[key] for key in ("requests", "agreed", "dissent", "silence",
                                                        "split")},
                        wrong=len(wrong) - wrong_before, p50=p50 and p50 * 1e3, p99=p99 and p99 * 1e3)

@@ -2,17 +2,17 @@
 
 import os
 import re
-import tomllib
 
 import appliance
 import dns
 import harness
 
-SERVICE = "10.53.0.53"
+SERVICE = appliance.DNS_ADDRESS[0]
 RATE = 2000       # queries a second that dnsperf sends
 SECONDS = 2.5     # for so long in each step
+OUTSTANDING = 100  # of them unanswered at most: fewer than the group's inflight_max
 CHECKED = 1500    # answers that our own client compares with the truth in each step
-LIE = "203.0.113.66"
+LIE = appliance.DnsAppliance.LIE
 
 COLUMNS = [("requests", "requests", "{:,}"), ("agreed", "agreed", "{:,}"),
            ("dissent", "dissent", "{:,}"), ("silence", "silence", "{:,}"), ("split", "split", "{:,}"),
@@ -24,22 +24,10 @@ NOTE = ("split: requests on which no two servers agreed in time. p50 and p99 are
 class DnsStory:
     def __init__(self, lab, story):
         self.lab, self.story = lab, story
-        source = harness.TOP / "examples" / "dns"
-        self.zone = (source / "example.zone").read_text()
-        self.questions = dns.varied(self.zone, 4000)
-        self.state_dir = lab.directory / "state"
-        text = (source / "quorate.toml").read_text()
-        text = text.replace("[appliance]", f'[appliance]\nstate_dir = "{self.state_dir}"', 1)
-        # Each server gets a zone file of its own, so that one can be altered.
-        for name in ("nsd", "knot", "named"):
-            lab.file(f"{name}.zone", self.zone)
-            text = re.sub(rf'(name = "{name}".*?"example.zone" = )"example.zone"',
-                          rf'\1"{name}.zone"', text, count=1, flags=re.DOTALL)
-        self.config = lab.file("quorate.toml", text)
+        self.appliance = appliance.DnsAppliance(lab)
+        self.config = self.appliance.config
+        self.questions = dns.varied(self.appliance.zone, 4000)
         lab.file("queries", "".join(f"{name} {qtype}\n" for name, qtype in self.questions))
-        self.appliance = appliance.Appliance(
-            lab, story, self.config, self.state_dir, "dns",
-            {"nsd": "nsd", "knot": "knotd", "named": "named"})
         self.client = None
         self.expected = {}
 
@@ -62,7 +50,7 @@ class DnsStory:
         log = self.lab.logs / f"dnsperf-{self.story.number}.log"
         dnsperf = self.client.start(
             ["dnsperf", "-v", "-s", SERVICE, "-d", self.lab.directory / "queries", "-l", SECONDS,
-             "-Q", RATE, "-q", 400, "-t", 2], f"dnsperf-{self.story.number}")
+             "-Q", RATE, "-q", OUTSTANDING, "-t", 2], f"dnsperf-{self.story.number}")
 
         def finished():
             change = appliance.difference(before, self.appliance.figures())
@@ -73,13 +61,14 @@ class DnsStory:
         harness.wait_until(finished, SECONDS + 15, "dnsperf ends", pause_s=0.2)
         figures = dns.dnsperf_figures(log.read_text(errors="replace"))
         with self.client.socket() as connection:
-            tally, _ = dns.ask_all(connection, (SERVICE, 53), self.questions, self.expected,
+            tally, _ = dns.ask_all(connection, appliance.DNS_ADDRESS, self.questions, self.expected,
                                    window=32, total=CHECKED)
         change = appliance.difference(before, self.appliance.settled())
         change["split"] += change.pop("expired")
         self.story.figures(
             f"dnsperf: {figures['sent']:,} sent, {figures['lost']} lost, {figures['codes']}; "
             f"checked: {tally.sent:,}, {tally.wrong} wrong, {tally.refused} SERVFAIL")
+        self.story.details = {key: value for key, value in change.items() if value}
         self.story.row(**{key: change[key] for key in ("requests", "agreed", "dissent", "silence",
                                                        "split")},
                        wrong=tally.wrong, p50=figures["p50_ms"], p99=figures["p99_ms"])
@@ -108,12 +97,7 @@ class DnsStory:
                         "                           +-- named")
         self.client = self.lab.client()
         self.appliance.start()
-        # The truth to compare with: what nsd says by itself, away from Quorate.
-        replica = tomllib.loads(self.config.read_text())["group"][0]["replica"][0]
-        beside, program = self.lab.lone_server(replica, self.config, "truth")
-        with beside.socket() as connection:
-            _, self.expected = dns.ask_all(connection, (SERVICE, 53), self.questions)
-        program.stop()
+        self.expected = self.appliance.truth(self.questions)
         self.story.check(self.appliance.standings() == ["admitted"] * 3, "three replicas are admitted")
 
     def all_agree(self):
@@ -126,15 +110,10 @@ class DnsStory:
         self.story.check(change["agreed"] == change["requests"] and not change["dissent"],
                          "nobody dissented")
 
-    def alter(self, name):
-        lies = re.sub(r"(\sA\s+)\d+\.\d+\.\d+\.\d+", rf"\g<1>{LIE}", self.zone)
-        self.lab.file(f"{name}.zone", lies)
-        self.appliance.restart(name)
-
     def one_lies(self):
         self.story.step("nsd lies")
         self.story.say(f"Somebody has got into nsd and made every name point to {LIE}.")
-        self.alter("nsd")
+        self.appliance.alter("nsd")
         inside = self.appliance.ask_inside(
             "nsd", ["dig", "+short", "+time=2", "+tries=1", f"@{SERVICE}", "www.example.", "A"])
         self.story.show(f"nsd itself$ dig www.example. A   ->  {inside}")
@@ -147,15 +126,14 @@ class DnsStory:
                          f"nsd, and only nsd, was seen to dissent: {change['dissent nsd']:,} times")
         path, comment = harness.wait_until(
             lambda: self.appliance.evidence()[0] and self.appliance.evidence(), 5, "evidence")
-        self.story.say(f"The evidence, for Wireshark or tshark: {path}")
-        self.story.show(comment)
+        self.story.say("The evidence, for Wireshark or tshark, is in")
+        self.story.show(f"{path}\n{comment}")
         self.story.check("nsd" in comment, "it names nsd")
 
     def one_hangs(self):
         self.story.step("knot hangs")
         self.story.say("nsd is itself again. Now every process of knot is stopped where it stands.")
-        self.lab.file("nsd.zone", self.zone)
-        self.appliance.restart("nsd")
+        self.appliance.heal("nsd")
         self.appliance.pause("knot")
         self.dig()
         change, figures, tally = self.load()
@@ -169,7 +147,7 @@ class DnsStory:
         self.story.say("""knot still hangs, and nsd lies again: two faults where one can be masked. No two
             servers agree on an address now. Wrong would be to guess.""")
         # Admission of the restarted nsd does not need knot.
-        self.alter("nsd")
+        self.appliance.alter("nsd")
         outside = self.dig()
         change, figures, tally = self.load()
         self.story.check(LIE not in outside and "192.0.2.80" not in outside,
@@ -182,8 +160,7 @@ class DnsStory:
         self.story.step("healing")
         self.story.say("knot goes on where it stood, nsd gets its zone back.")
         self.appliance.resume("knot")
-        self.lab.file("nsd.zone", self.zone)
-        self.appliance.restart("nsd")
+        self.appliance.heal("nsd")
         harness.wait_until(self.quiet_round, 15, "a round without a fault")
         good = self.dig()
         change, figures, tally = self.load()
@@ -196,7 +173,7 @@ class DnsStory:
         """knot has read what waited in its socket while it stood, and answers in time again."""
         before = self.appliance.figures()
         with self.client.socket() as connection:
-            dns.ask_all(connection, (SERVICE, 53), self.questions, window=16, total=64)
+            dns.ask_all(connection, appliance.DNS_ADDRESS, self.questions, window=16, total=64)
         change = appliance.difference(before, self.appliance.settled(quiet_s=0.4))
         return not change["dissent"] and not change["silence"]
 

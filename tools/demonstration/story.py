@@ -15,6 +15,7 @@ class Story:
         self.moving = sys.stdout.isatty() and not plain
         self.colour = self.moving and "NO_COLOR" not in os.environ
         self.failed = []
+        self.details = None  # of the figures that the next checks are about
         self.rows = []
         self.began = time.monotonic()
         self.step_name = ""
@@ -53,7 +54,8 @@ class Story:
     def check(self, good, text):
         """What this step should show; the demo's exit status is whether all of it was true."""
         if not good:
-            self.failed.append(f"{self.step_name}: {text}")
+            self.failed.append(f"{self.step_name}: {text}"
+                               + (f"; all figures: {self.details}" if self.details else ""))
         self._line("  " + (self.paint("32", "yes") if good else self.paint("31", "NO ")) + "  " + text)
         return good
 

@@ -81,9 +81,7 @@ tl::expected<std::optional<std::string>, std::string> read_file(const std::files
     }
 }
 
-std::filesystem::path temporary_of(std::filesystem::path file) {
-    return file += ".tmp";
-}
+std::filesystem::path temporary_of(std::filesystem::path file) { return file += ".tmp"; }
 
 tl::expected<void, std::string> write_durably(const std::filesystem::path& file,
                                               std::string_view content, mode_t mode) {

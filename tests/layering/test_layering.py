@@ -105,7 +105,7 @@ def complaint(name, quote, header):
     if is_test:
         ours, libraries = ours | {"tests"}, libraries | TEST_LIBRARIES
         if folder is None:
-            libraries = libraries | {"pcap"}
+            libraries = libraries | {"pcap", "CLI/"}
     if quote == '"':
         if "/" not in header or not (TOP / header).is_file():
             return f'"{header}" is not a file from the top of the tree'
@@ -140,7 +140,8 @@ class Layering(Check):
         self.none(wrong)
 
     def test_only_proxy_says_rte(self):
-        allowed = ("proxy/", "benchmarks/", "tests/unit/proxy/", "tests/stress/", "tests/fuzz/proxy/")
+        allowed = ("proxy/", "benchmarks/", "tests/appliance/", "tests/unit/proxy/", "tests/sim/",
+                   "tests/golden/pipeline/", "tests/stress/", "tests/fuzz/proxy/")
         wrong = [f"{name}: {match.group(0)}" for name in sources() if not name.startswith(allowed)
                  for match in DPDK_NAMES.finditer(code_of(name))]
         self.none(wrong)

@@ -261,7 +261,7 @@ def demo(suite):
 SUITES = [
     Suite("format", "clang-format has nothing to change", formatting, 60, quick=True),
     Suite("layering", "who may include whom; headers compile alone; folders say what they are",
-          python_tests("tests/layering/test_*.py"), 300, quick=True),
+          python_tests("tests/layering/test_*.py"), 900, quick=True),
     Suite("build", "g++, optimised, warnings are errors", build("release"), 2400, quick=True),
     Suite("unit", "unit tests", meson_tests("release", "unit"), 600, quick=True),
     Suite("tools", "the scripts themselves", python_tests("tests/tools/test_*.py"), 300, quick=True),

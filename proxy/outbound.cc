@@ -22,9 +22,7 @@ void Worker::send(std::uint8_t index, rte_mbuf* packet, std::uint32_t record) {
     const PlanPort& port = plan_->ports[index];
     if (settings_.index >= port.tx_queues) {
         // The queues are others': worker 0 has one for sure.
-        packet->port = index;
-        packet->hash.usr = handoff_to_send;
-        return pass_to_worker(0, packet);
+        return pass_to_worker(0, {packet, index, true});
     }
     TxBuffer& buffer = (*tx_)[index];
     if (buffer.length == tx_buffer_len_max) flush(index);

@@ -48,6 +48,33 @@ struct Handoff {
     std::array<std::array<rte_ring*, workers_max>, workers_max> rings{};
 };
 
+// What goes over such a ring: one word. The port is not written into the packet, because clones are
+// references: one packet may be on its way to several ports.
+struct Handed {
+    rte_mbuf* packet = nullptr;
+    std::uint8_t port = 0;  // where it came from, or is to leave
+    bool to_send = false;
+
+    void* word() const {
+        const auto extra = static_cast<std::uintptr_t>(port) << 1 | (to_send ? 1u : 0u);
+        return reinterpret_cast<void*>(reinterpret_cast<std::uintptr_t>(packet) | extra << shift);
+    }
+    static Handed from_word(void* word) {
+        const auto bits = reinterpret_cast<std::uintptr_t>(word);
+        const auto extra = bits >> shift;
+        Handed handed;
+        handed.packet = reinterpret_cast<rte_mbuf*>(bits & ((std::uintptr_t{1} << shift) - 1));
+        handed.port = static_cast<std::uint8_t>(extra >> 1);
+        handed.to_send = (extra & 1u) != 0;
+        return handed;
+    }
+
+  private:
+    // Addresses of user space have 47 bits on x86-64 (DPDK's memory is not above them).
+    static constexpr unsigned shift = 48;
+    static_assert(ports_max < 256 && sizeof(std::uintptr_t) == 8);
+};
+
 struct WorkerSettings {
     unsigned index = 0;
     unsigned workers = 1;
@@ -137,7 +164,7 @@ class Worker {
     bool addressed_to_us(const PlanPort& port, const wire::Frame& frame) const;
     bool hand_off(std::uint8_t port, rte_mbuf* packet, const wire::Frame& frame);
     std::uint64_t owner_of_quoted(rte_mbuf* packet, const wire::Frame& frame) const;
-    void pass_to_worker(unsigned to, rte_mbuf* packet);
+    void pass_to_worker(unsigned to, const Handed& handed);
     void from_client(std::uint8_t port, rte_mbuf* packet, const wire::Frame& frame);
     void from_replica(std::uint8_t port, rte_mbuf* packet, const wire::Frame& frame);
     void pass_or_drop(std::uint8_t port, rte_mbuf* packet, wire::DropReason reason);
@@ -252,8 +279,6 @@ class Worker {
 
     static constexpr unsigned ns_shift = 20;
     static constexpr std::uint8_t no_service = UINT8_MAX;
-    static constexpr std::uint32_t handoff_to_receive = 1;
-    static constexpr std::uint32_t handoff_to_send = 2;
 
     const WorkerSettings settings_;
     const WorkerSurroundings around_;

@@ -28,19 +28,20 @@ unsigned Worker::receive_handoffs() {
     for (unsigned from = 0; from < settings_.workers; ++from) {
         rte_ring* ring = around_.handoff->rings[from][settings_.index];
         if (ring == nullptr) continue;
-        std::array<rte_mbuf*, burst_len_max> burst;
-        const unsigned count = rte_ring_sc_dequeue_burst(
-            ring, reinterpret_cast<void**>(burst.data()), burst_len_max, nullptr);
+        std::array<void*, burst_len_max> burst;
+        const unsigned count =
+            rte_ring_sc_dequeue_burst(ring, burst.data(), burst_len_max, nullptr);
         counters_.taken_over.add(count);
         for (unsigned i = 0; i < count; ++i) {
-            rte_mbuf* packet = burst[i];
-            const std::uint16_t port = packet->port;
+            const Handed handed = Handed::from_word(burst[i]);
+            rte_mbuf* packet = handed.packet;
+            const std::uint8_t port = handed.port;
             if (port >= plan_->ports_count || plan_->ports[port].role == PlanPort::Role::none) {
                 drop(packet, DropReason::service_without_port);
-            } else if (packet->hash.usr == handoff_to_send) {
-                send(static_cast<std::uint8_t>(port), packet);
+            } else if (handed.to_send) {
+                send(port, packet);
             } else {
-                dispatch(static_cast<std::uint8_t>(port), {&burst[i], 1});
+                dispatch(port, {&packet, 1});
             }
         }
         total += count;
@@ -130,9 +131,7 @@ bool Worker::hand_off(std::uint8_t index, rte_mbuf* packet, const wire::Frame& f
         return false;
     }
     if (owner == settings_.index) return false;
-    packet->port = index;
-    packet->hash.usr = handoff_to_receive;
-    pass_to_worker(static_cast<unsigned>(owner), packet);
+    pass_to_worker(static_cast<unsigned>(owner), {packet, index, false});
     return true;
 }
 
@@ -149,9 +148,9 @@ std::uint64_t Worker::owner_of_quoted(rte_mbuf* packet, const wire::Frame& frame
     return key_hash_.flow(quoted.ip_source, quoted.source_port) % settings_.workers;
 }
 
-void Worker::pass_to_worker(unsigned to, rte_mbuf* packet) {
-    if (rte_ring_sp_enqueue(around_.handoff->rings[settings_.index][to], packet) != 0) {
-        drop(packet, DropReason::handoff_full);
+void Worker::pass_to_worker(unsigned to, const Handed& handed) {
+    if (rte_ring_sp_enqueue(around_.handoff->rings[settings_.index][to], handed.word()) != 0) {
+        drop(handed.packet, DropReason::handoff_full);
         return;
     }
     counters_.handed_over.add(1);

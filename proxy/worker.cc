@@ -192,7 +192,7 @@ void Worker::drain() {
         void* packet = nullptr;
         while (ring != nullptr && rte_ring_sc_dequeue(ring, &packet) == 0) {
             counters_.taken_over.add(1);
-            drop(static_cast<rte_mbuf*>(packet), DropReason::consumed);
+            drop(Handed::from_word(packet).packet, DropReason::consumed);
         }
     }
     // What reassembly holds goes with its tables; the counters forget it here.

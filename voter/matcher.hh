@@ -33,6 +33,9 @@ class Matcher {
     static Matcher offset_length(std::uint16_t offset, std::uint8_t length);
 
     MatcherKind kind() const { return kind_; }
+    // offset_length only.
+    std::uint16_t offset() const { return offset_; }
+    std::uint8_t length() const { return length_; }
     bool one_outstanding() const { return kind_ == MatcherKind::fifo; }
 
     // nullopt: this is no request (too short, or a response bit is set): the caller drops it.

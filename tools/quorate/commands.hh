@@ -26,6 +26,7 @@ struct Leave {
 [[noreturn]] inline void leave(Exit code) { throw Leave{code}; }
 
 void add_check(CLI::App& app);
+void add_compare(CLI::App& app);
 void add_reload(CLI::App& app);
 void add_replica(CLI::App& app);
 void add_status(CLI::App& app);

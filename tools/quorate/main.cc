@@ -46,6 +46,7 @@ int run(int argc, char** argv) {
     app.footer(exit_codes);
 
     add_check(app);
+    add_compare(app);
     add_replica(app);
     add_status(app);
     add_top(app);

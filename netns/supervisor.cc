@@ -334,6 +334,11 @@ int run_supervisor() {
     const pid_t background = ::fork();
     if (background != 0) return background > 0 ? 0 : 1;
     ::setsid();
+    // As whoever called us had it does not matter.
+    sigset_t none;
+    ::sigemptyset(&none);
+    ::sigprocmask(SIG_SETMASK, &none, nullptr);
+    ::signal(SIGCHLD, SIG_DFL);
     ::signal(SIGHUP, SIG_IGN);
     ::signal(SIGPIPE, SIG_IGN);
     ::umask(077);

@@ -576,6 +576,18 @@ health = ["grep", "-q", "^. 700$", "../g-0-a.log"]''')
                 self.assertEqual(os.sched_getaffinity(pid), {0})
             host.stop()
 
+    def test_signals_are_as_by_default(self):
+        """Whatever whoever starts it ignores or blocks."""
+        with harness.Lab() as lab:
+            host = Host(lab, 'command = ["sh", "-c", "grep Sig /proc/self/status; touch told; '
+                             'exec tail -f /dev/null"]\nhealth = ["test", "-e", "told"]',
+                        prefix=["env", "--ignore-signal=HUP,INT,PIPE,TERM,CHLD,USR1",
+                                "--block-signal=TERM,CHLD,USR1,USR2"])
+            host.start()
+            for kind in ("SigBlk", "SigIgn"):
+                self.assertRegex(host.log(), rf"{kind}:\s+0+\n")
+            host.stop()
+
     def test_runs_as_the_user(self):
         if os.environ[harness.INSIDE] != "root":
             self.skipTest("other users are not mapped here")

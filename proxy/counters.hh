@@ -85,6 +85,11 @@ struct GroupCounters {
     Count superseded;       // asked again after the reply had left
     Count unsendable;       // agreed, and could not be rebuilt or sent
     Count evidence_lost;    // faults whose evidence found the queue full
+    // Stateful groups.
+    Count absorbed;  // repetitions of a logged request
+    Count repeated;  // of those, answered again with the reply that was kept
+    Count replayed;  // requests given to one replica from the log
+    Count halted;    // 1: it answers nothing, because no quorum agrees on its state
     std::array<ReplicaCounters, voter::replicas_max> replicas;
     LatencyHistogram latency;  // request received to reply released
 };

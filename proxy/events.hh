@@ -24,6 +24,16 @@ struct Event {
         caught_up,      // slot: has replayed the request log
         replay_failed,  // slot: answered a replayed request differently
         halted,         // a stateful group in which no quorum agrees any more
+        resumed,        // it answers again
+    };
+    // lagging, replay_failed: what is known of the cause.
+    enum class Why : std::uint8_t {
+        none,
+        slow,      // it is still being fed from the log, and will be reported when it has all
+        overrun,   // the log no longer has what it has not been given
+        differs,   // what it answered is not what was agreed
+        silent,    // it did not answer a replayed request that others had answered
+        in_doubt,  // nobody can tell any more whether it took every request
     };
     Kind kind{};
     std::uint8_t group = 0;
@@ -31,7 +41,27 @@ struct Event {
     voter::Incarnation incarnation{};
     voter::RequestKind request_kind{};
     std::uint64_t order = 0;
+    Why why = Why::none;
 };
+
+// After "the replica ...".
+constexpr const char* text(Event::Why why) {
+    switch (why) {
+        case Event::Why::none:
+            return "has missed a request";
+        case Event::Why::slow:
+            return "is slow";
+        case Event::Why::overrun:
+            return "has missed requests that the log no longer has";
+        case Event::Why::differs:
+            return "has missed a request: it answers differently";
+        case Event::Why::silent:
+            return "does not answer requests that others have answered";
+        case Event::Why::in_doubt:
+            return "may have missed a request";
+    }
+    return "";
+}
 
 // Single producer, single consumer.
 class EventQueue {

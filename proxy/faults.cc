@@ -8,10 +8,8 @@ using voter::SlotSet;
 using voter::Verdict;
 
 void Worker::settle_faults(Record& record) {
-    if (record.ballot.verdict() == Verdict::split) {
-        if (plan_->groups[record.group].logged) logged_split(record);
-        return file_evidence(record);
-    }
+    const bool blameless = record.order != 0 && !log_closed(record);
+    if (record.ballot.verdict() == Verdict::split || blameless) return file_evidence(record);
     const SlotSet dissenters = record.ballot.dissenters();
     const SlotSet silent = record.superseded ? SlotSet{} : record.ballot.silent();
     if ((dissenters | silent).empty()) return;
@@ -21,9 +19,9 @@ void Worker::settle_faults(Record& record) {
 }
 
 void Worker::fault(const Record& record, voter::Fault fault, ReplicaId slot) {
+    if (record.order != 0 && excused(record, fault, slot)) return;
     ReplicaCounters& counters = counters_.groups[record.group].replicas[slot.value];
     (fault == voter::Fault::dissent ? counters.dissent : counters.silence).add(1);
-    if (plan_->groups[record.group].logged && excused(record, fault, slot)) return;
     const voter::RequestKind kind =
         plan_->services[record.key.service].matcher.kind_of(record.request_payload());
     const voter::SourceId source = key_hash_.accuser(record.key.client);

@@ -43,6 +43,8 @@ constexpr std::uint64_t repeats_for_deadlines = 10;
 constexpr unsigned catch_up_window = 32;
 constexpr std::uint64_t catch_up_deadlines = 4;
 constexpr std::uint64_t behind_deadlines = 10;
+// A replica that differs so often, and never agrees in between, does not have the group's state.
+constexpr std::uint8_t differences_in_a_row_max = 8;
 
 // From a worker to the control thread (beyond it: counted, forgotten).
 constexpr unsigned events_len = 1024;
@@ -59,6 +61,9 @@ constexpr std::uint32_t replica_reassembly_flows_max = 64;  // each
 constexpr std::uint32_t fragment_bucket_entries = 16;
 constexpr std::uint16_t fragments_max = 8;
 constexpr std::uint32_t reassembly_timeout_ms = 1'000;
+// Bytes of IP payload that so many fragments can take to a replica (IPv6's are the smaller ones;
+// drop: oversized).
+constexpr std::uint16_t datagram_len_max = fragments_max * 1448;
 
 // What the appliance answers by itself in a second (ARP, echo, RST, refusals), per worker.
 constexpr std::uint32_t own_answers_per_second_max = 100'000;

@@ -3,6 +3,7 @@
 // asked.
 #include <rte_ip.h>
 
+#include "proxy/crash_point.hh"
 #include "proxy/pipeline.hh"
 #include "wire/checksum.hh"
 
@@ -17,7 +18,7 @@ void Worker::drop(rte_mbuf* packet, DropReason reason) {
 
 rte_mbuf* Worker::new_packet() { return rte_pktmbuf_alloc(around_.packets); }
 
-void Worker::send(std::uint8_t index, rte_mbuf* packet, std::uint32_t record) {
+void Worker::send(std::uint8_t index, rte_mbuf* packet, std::uint32_t record, std::uint64_t order) {
     if (index >= plan_->ports_count) return drop(packet, DropReason::service_without_port);
     const PlanPort& port = plan_->ports[index];
     if (settings_.index >= port.tx_queues) {
@@ -28,6 +29,7 @@ void Worker::send(std::uint8_t index, rte_mbuf* packet, std::uint32_t record) {
     if (buffer.length == tx_buffer_len_max) flush(index);
     buffer.packets[buffer.length] = packet;
     buffer.records[buffer.length] = record;
+    buffer.orders[buffer.length] = order;
     buffer.length += 1;
 }
 
@@ -43,15 +45,15 @@ void Worker::send_whole_or_fragmented(std::uint8_t index, rte_mbuf* packet,
 
 // Cuts a copy of `packet` (which stays the caller's) into fragments. DPDK's library writes them as
 // header plus a piece of the original; each is copied into one piece, because not every port sends
-// more (af_xdp corrupts them). Rare and big packets only.
-void Worker::send_fragmented(std::uint8_t index, rte_mbuf* packet, std::uint16_t l3_offset,
-                             std::uint32_t record) {
+// more (af_xdp corrupts them). Rare and big packets only. All of them are sent, or none (false).
+bool Worker::send_fragmented(std::uint8_t index, rte_mbuf* packet, std::uint16_t l3_offset,
+                             std::uint32_t record, std::uint64_t order) {
     std::array<rte_mbuf*, fragments_max> pieces;
     rte_mbuf* body = rte_pktmbuf_copy(packet, around_.jumbos, l3_offset, UINT32_MAX);
     if (body == nullptr) {
         counters_.made.add(1);
         counters_.drop(DropReason::mbufs_exhausted);
-        return;
+        return false;
     }
     const bool v4 = (std::to_integer<unsigned>(*rte_pktmbuf_mtod(body, std::byte*)) >> 4) == 4;
     const std::uint16_t mtu = std::min(plan_->ports[index].mtu, mtu_default);
@@ -59,30 +61,38 @@ void Worker::send_fragmented(std::uint8_t index, rte_mbuf* packet, std::uint16_t
                                                              mtu, around_.packets, around_.packets)
                                   : rte_ipv6_fragment_packet(body, pieces.data(), fragments_max,
                                                              mtu, around_.packets, around_.packets);
-    for (std::int32_t i = 0; i < count; ++i) {
-        rte_mbuf* piece = pieces[static_cast<std::size_t>(i)];
-        if (v4) {
-            wire::write_ipv4_header_checksum(rte_pktmbuf_mtod(piece, std::byte*));
-        }
-        rte_mbuf* whole = new_packet();
-        counters_.made.add(1);
-        if (whole == nullptr) {
-            counters_.drop(DropReason::mbufs_exhausted);
-        } else {
+    std::array<rte_mbuf*, fragments_max> wholes;
+    const unsigned pieces_count = count > 0 ? static_cast<unsigned>(count) : 0;
+    unsigned made = 0;
+    for (unsigned i = 0; i < pieces_count; ++i) {
+        rte_mbuf* piece = pieces[i];
+        if (v4) wire::write_ipv4_header_checksum(rte_pktmbuf_mtod(piece, std::byte*));
+        if (rte_mbuf* whole = made == i ? new_packet() : nullptr) {
             std::byte* to = rte_pktmbuf_mtod(whole, std::byte*);
             std::memcpy(to, rte_pktmbuf_mtod(packet, const std::byte*), l3_offset);
             const void* from = rte_pktmbuf_read(piece, 0, piece->pkt_len, to + l3_offset);
             if (from != to + l3_offset) std::memcpy(to + l3_offset, from, piece->pkt_len);
             set_length(whole, static_cast<std::uint16_t>(l3_offset + piece->pkt_len));
-            send(index, whole, record);
+            wholes[made++] = whole;
         }
         rte_pktmbuf_free(piece);
     }
-    if (count <= 0) {
-        counters_.made.add(1);
-        counters_.drop(DropReason::reply_unsendable);
-    }
     rte_pktmbuf_free(body);
+    counters_.made.add(made);
+    const bool all = made != 0 && made == pieces_count;
+    for (unsigned i = 0; i < made; ++i) {
+        if (all) {
+            send(index, wholes[i], record, order);
+        } else {
+            drop(wholes[i], DropReason::mbufs_exhausted);
+        }
+    }
+    if (made == 0) {
+        counters_.made.add(1);
+        counters_.drop(pieces_count == 0 ? DropReason::reply_unsendable
+                                         : DropReason::mbufs_exhausted);
+    }
+    return all;
 }
 
 void Worker::flush_role(PlanPort::Role role) {
@@ -95,7 +105,8 @@ void Worker::flush(std::uint8_t index) {
     TxBuffer& buffer = (*tx_)[index];
     const PlanPort& port = plan_->ports[index];
     const auto queue = static_cast<std::uint16_t>(settings_.index);
-    const bool logged = port.role == PlanPort::Role::replica && plan_->groups[port.group].logged;
+    const bool to_replica = port.role == PlanPort::Role::replica;
+    const bool logged = to_replica && stateful_[port.group] != nullptr;
     if (logged) log_intent(port, buffer);
     std::uint16_t sent = port.data.tx_burst(queue, buffer.packets.data(), buffer.length);
     if (sent < buffer.length) {
@@ -108,8 +119,10 @@ void Worker::flush(std::uint8_t index) {
     if (logged) log_delivered(port, buffer, sent);
     for (std::uint16_t i = sent; i < buffer.length; ++i) {
         drop(buffer.packets[i], DropReason::port_tx_full);
-        if (port.role == PlanPort::Role::replica) not_asked(buffer.records[i], port);
+        // A logged request is given again: see log_delivered().
+        if (to_replica && buffer.orders[i] == 0) not_asked(buffer.records[i], port);
     }
+    if (!to_replica) crash_point(CrashPoint::left);
     buffer.length = 0;
 }
 

@@ -1,13 +1,15 @@
 // The way of a packet. A worker is one thread with everything it touches; run_once() in pipeline.cc
 // is the map, and each stage has a file of its name:
 //
-//   receive   client port or replica port -> parse -> who owns the flow? (handoff) -> by what it is
-//   request   classify (service, flow) -> sequence -> ballot -> clone -> replica ports
-//   reply     match -> vote
-//   release   what was decided -> the reply, or an error in its place -> client port; close what is
-//   done expire    ballots whose deadline has come answer    what the appliance says itself: ARP,
-//   neighbour discovery, echo, RST icmp      errors from replicas (votes) and to them reassembly,
-//   outbound (fragments, transmit buffers, flush)
+//  - receive: client port or replica port -> parse -> who owns the flow? (handoff) -> what is it?
+//  - request: classify (service, flow) -> sequence -> ballot -> clone -> replica ports
+//  - reply: match -> vote
+//  - release: what was decided -> the reply, or an error in its place -> client port; close what is
+//    done, and what has no time left
+//  - answer: what the appliance says itself (ARP, neighbour discovery, echo, RST)
+//  - icmp: errors from replicas (votes) and to them
+//  - reassembly, outbound: fragments, transmit buffers, flush
+//  - logged, feed: groups with state, their request log, and replicas that are brought up from it
 //
 // Fast path: no allocation, lock, system call (beside the port's own), exception or clock read per
 // packet.
@@ -28,6 +30,7 @@
 
 #include "proxy/counters.hh"
 #include "proxy/events.hh"
+#include "proxy/feed.hh"
 #include "proxy/known_sources.hh"
 #include "proxy/limits.hh"
 #include "proxy/packet.hh"
@@ -39,8 +42,6 @@
 #include "wire/write.hh"
 
 namespace proxy {
-
-class RequestLog;
 
 // Workers hand each other packets that belong to the other's flows: one ring for each ordered pair.
 struct Handoff {
@@ -100,7 +101,7 @@ struct WorkerSurroundings {
     EventQueue* events = nullptr;                // to the control thread
     rte_ring* evidence = nullptr;                // of EvidenceItem*; may be null: none is kept
     rte_mempool* evidence_items = nullptr;       // where they come from
-    std::array<RequestLog*, groups_max> logs{};  // of stateful groups this worker owns
+    std::array<RequestLog*, groups_max> logs{};  // of the stateful groups this worker owns
 };
 
 class Worker {
@@ -141,6 +142,8 @@ class Worker {
         std::array<rte_mbuf*, tx_buffer_len_max> packets;
         // Replica ports: the record each clone belongs to; no_record: none.
         std::array<std::uint32_t, tx_buffer_len_max> records;
+        // Stateful groups: which request of the log it is; 0: none.
+        std::array<std::uint64_t, tx_buffer_len_max> orders;
         std::uint16_t length = 0;
     };
 
@@ -173,7 +176,8 @@ class Worker {
     bool is_request(std::uint8_t port, Arrival& arrival);
     void requests(std::uint8_t port, std::span<Arrival> arrivals);
     void request(std::uint8_t port, Arrival& arrival);
-    wire::DropReason sequence(const Arrival& arrival, voter::SlotSet& ask);
+    wire::DropReason sequence(std::uint8_t port, const Arrival& arrival, voter::SlotSet& ask);
+    wire::DropReason not_now(const Arrival& arrival);
     wire::DropReason repeated(Record& record);
     bool flow_waits(const Arrival& arrival);
     void open_ballot(std::uint8_t port, Arrival& arrival, Record& record, voter::SlotSet ask);
@@ -203,7 +207,7 @@ class Worker {
     void release_from(Record& record, voter::ReplicaId holder);
     static void fill_in_checksum(wire::MutableBytes frame);
     void release_composed(Record& record);
-    bool send_datagram(const Record& record, wire::Bytes payload);
+    bool send_datagram(const ReturnPath& path, const RecordKey& key, wire::Bytes payload);
     void unsendable(Record& record);
     void release_icmp(Record& record, const Answer& answer);
     void quorum_lost(Record& record);
@@ -250,24 +254,50 @@ class Worker {
     // outbound.cc
     void drop(rte_mbuf* packet, wire::DropReason reason);
     rte_mbuf* new_packet();
-    void send(std::uint8_t port, rte_mbuf* packet, std::uint32_t record = no_record);
+    void send(std::uint8_t port, rte_mbuf* packet, std::uint32_t record = no_record,
+              std::uint64_t order = 0);
     void send_whole_or_fragmented(std::uint8_t port, rte_mbuf* packet, std::uint16_t l3_offset);
-    void send_fragmented(std::uint8_t port, rte_mbuf* packet, std::uint16_t l3_offset,
-                         std::uint32_t record);
+    bool send_fragmented(std::uint8_t port, rte_mbuf* packet, std::uint16_t l3_offset,
+                         std::uint32_t record, std::uint64_t order = 0);
     void flush(std::uint8_t port);
     void flush_role(PlanPort::Role role);
     void not_asked(std::uint32_t record, const PlanPort& port);
 
-    // logged.cc: groups with state
-    void adopt_seats(std::uint8_t group, const Plan& before);
-    wire::DropReason log_refuses(std::uint8_t group, const Arrival& arrival);
+    // logged.cc: what is asked of groups with state, and what their votes are worth
+    enum class Word : std::uint8_t { release, wait, refuse };
+    wire::DropReason log_refuses(std::uint8_t port, const Arrival& arrival);
+    voter::SlotSet log_ask(std::uint8_t group, std::uint32_t room) const;
     void log_request(Record& record);
+    Word log_agreed(Record& record);
+    void log_reply(const Record& record, wire::Bytes payload);
+    bool log_closed(const Record& record);
+    bool excused(const Record& record, voter::Fault fault, voter::ReplicaId slot);
+    std::uint64_t missed_before(const Record& record, voter::ReplicaId slot);
+    void halt(std::uint8_t group);
+    void resume(std::uint8_t group);
+    bool silent(const Record& record, voter::ReplicaId slot);
+    void watch_doubt(std::uint8_t group);
+
+    // feed.cc: how their replicas get all requests in order
+    void open_logs();
+    void adopt_seats(std::uint8_t group);
+    void adopt_seat(std::uint8_t group, voter::ReplicaId slot);
+    static std::uint64_t take_over(StatefulGroup& state, voter::ReplicaId slot,
+                                   recovery::Standing standing);
+    void give_logged(Record& record, voter::SlotSet ask);
     void log_intent(const PlanPort& port, const TxBuffer& buffer);
     void log_delivered(const PlanPort& port, const TxBuffer& buffer, std::uint16_t sent);
-    bool log_agreed(Record& record);
-    void logged_split(const Record& record);
-    bool excused(const Record& record, voter::Fault fault, voter::ReplicaId slot);
-    bool replayed_reply(const PlanPort& port, const Arrival& arrival);
+    void fall_behind(StatefulGroup& state, voter::ReplicaId slot);
+    void catch_up(std::uint8_t group, voter::ReplicaId slot);
+    bool give_copy(std::uint8_t port, const LogEntry& entry);
+    bool replayed_reply(std::uint8_t port, const Arrival& arrival, const Record* record);
+    void give_up_waiting(std::uint8_t group, voter::ReplicaId slot);
+    void lose(std::uint8_t group, voter::ReplicaId slot, Event::Why why);
+    // A port that was full is tried again after that.
+    std::uint64_t port_retry_ticks() const { return settings_.ticks_per_second / 10'000; }
+    std::uint64_t report_due(std::uint8_t group, voter::ReplicaId slot) const;
+    void report_feed(std::uint8_t group, voter::ReplicaId slot);
+    std::uint64_t next_feed_deadline(std::uint8_t group) const;
     void replay();
 
     std::uint64_t clock() const { return settings_.clock != nullptr ? settings_.clock() : now_; }
@@ -294,6 +324,7 @@ class Worker {
     // replica may invent, are not among them).
     std::array<std::array<std::uint32_t, voter::replicas_max>, groups_max> inflight_{};
     std::array<std::uint32_t, groups_max> open_records_{};
+    std::array<std::unique_ptr<StatefulGroup>, groups_max> stateful_;  // that this worker owns
     std::unique_ptr<std::array<TxBuffer, ports_max>> tx_;
     std::array<Arrival, burst_len_max> arrivals_;  // of the burst at hand
     std::vector<std::uint32_t> decided_;           // records to look at in release_decided()

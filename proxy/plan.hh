@@ -57,7 +57,9 @@ struct PlanGroup {
     config::Mode mode = config::Mode::enforce;
     config::QuorumLost quorum_lost = config::QuorumLost::silence;
     voter::ReplicaId primary{};
-    bool logged = false;  // stateful: requests go through the request log
+    bool logged = false;     // stateful: requests go through the request log
+    std::uint8_t owner = 0;  // logged: the worker whose group it is. It must have a transmit queue
+                             // on every port of the group: worker 0 has one for sure
     std::uint64_t deadline_ticks = 0;
     std::uint32_t inflight_max = 0;  // per replica and worker
     std::uint32_t stranger_inflight_max = 0;

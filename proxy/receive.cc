@@ -122,7 +122,7 @@ bool Worker::hand_off(std::uint8_t index, rte_mbuf* packet, const wire::Frame& f
         owner = key_hash_.flow(client, port) % settings_.workers;
         if (service != no_service) {
             const std::uint8_t group = plan_->services[service].group;
-            if (plan_->groups[group].logged) owner = group % settings_.workers;
+            if (plan_->groups[group].logged) owner = plan_->groups[group].owner;
         }
     } else if (!from_client_side && frame.layer4 != Layer4::none) {
         // An error about a request: the flow is inside, so look there.
@@ -144,7 +144,7 @@ std::uint64_t Worker::owner_of_quoted(rte_mbuf* packet, const wire::Frame& frame
     const std::uint8_t service = find_service(quoted.ip_destination, quoted.destination_port);
     if (service == no_service) return settings_.index;
     const std::uint8_t group = plan_->services[service].group;
-    if (plan_->groups[group].logged) return group % settings_.workers;
+    if (plan_->groups[group].logged) return plan_->groups[group].owner;
     return key_hash_.flow(quoted.ip_source, quoted.source_port) % settings_.workers;
 }
 

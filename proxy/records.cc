@@ -40,6 +40,7 @@ Record* Records::open(const RecordKey& key, std::uint32_t hash, std::uint8_t gro
     record.listed = false;
     record.by_print = false;
     record.superseded = false;
+    record.vouched = false;
     record.order = 0;
     record.units_opened = 0;
     record.units = 1;

@@ -70,6 +70,7 @@ struct alignas(64) Record {
     bool listed = false;            // waits in the worker's list of decided records
     bool by_print = false;          // the winner's bytes have gone; `fingerprint` stands for them
     bool superseded = false;        // asked anew since: blames nobody
+    bool vouched = false;           // stateful: the agreement does not rest on replicas in doubt
     voter::Ballot ballot;
     ReturnPath path;
     std::uint64_t opened_at = 0;  // ticks

@@ -1,6 +1,7 @@
 // What was decided leaves, and what is done is closed. Decided records are gathered during the turn
 // and looked at once, when every replica port has been polled: by then most ballots have all their
 // votes, and the winning packet itself can leave without another reference or a fingerprint.
+#include "proxy/crash_point.hh"
 #include "proxy/pipeline.hh"
 #include "wire/checksum.hh"
 
@@ -46,8 +47,14 @@ void Worker::settle(Record& record) {
     }
     switch (record.ballot.verdict()) {
         case Verdict::agreed:
-            if (record.order != 0 && !log_agreed(record)) return quorum_lost(record);
-            release(record);
+            switch (record.order == 0 ? Word::release : log_agreed(record)) {
+                case Word::release:
+                    return release(record);
+                case Word::wait:
+                    return;
+                case Word::refuse:
+                    return quorum_lost(record);
+            }
             break;
         case Verdict::split:
         case Verdict::expired:
@@ -73,6 +80,7 @@ void Worker::left(Record& record) {
     record.released = true;
     const std::uint64_t at = std::max(releasing_at_, now_);
     counters_.groups[record.group].latency.record(to_ns(at - record.opened_at));
+    if (record.order != 0) crash_point(CrashPoint::replied);
 }
 
 // How many datagrams the reply has that is about to leave.
@@ -88,6 +96,7 @@ void Worker::release_from(Record& record, ReplicaId holder) {
     Answer& answer = record.answers[holder.value];
     if (answer.icmp) return release_icmp(record, answer);
     note_units(record, holder);
+    if (record.order != 0) log_reply(record, record.answer_payload(holder));
     rte_mbuf* packet = answer.packet;
     const std::uint16_t udp_offset =
         static_cast<std::uint16_t>(answer.payload_offset - wire::udp_header_len);
@@ -151,30 +160,32 @@ void Worker::release_composed(Record& record) {
         comparator.compose(record.request_payload(), {agreeing.data(), count},
                            record.ballot.rules().quorum, compose_buffer_, *workspace_);
     if (length == 0) return unsendable(record);
-    if (!send_datagram(record, {compose_buffer_.data(), length})) return unsendable(record);
+    const wire::Bytes composed{compose_buffer_.data(), length};
+    if (record.order != 0) log_reply(record, composed);
+    if (!send_datagram(record.path, record.key, composed)) return unsendable(record);
     counters_.groups[record.group].rebuilt.add(1);
     note_units(record, winner.holder);
     left(record);
 }
 
-// A datagram of our own making, to the client of this record.
-bool Worker::send_datagram(const Record& record, wire::Bytes payload) {
-    const wire::LinkHeader link = link_to(record.path);
-    const PlanService& service = plan_->services[record.key.service];
+// A datagram of our own making, to the client of this key.
+bool Worker::send_datagram(const ReturnPath& path, const RecordKey& key, wire::Bytes payload) {
+    const wire::LinkHeader link = link_to(path);
+    const PlanService& service = plan_->services[key.service];
     rte_mbuf* packet = payload.size() + own_headers_len_max <= frame_len_max
                            ? new_packet()
                            : rte_pktmbuf_alloc(around_.jumbos);
     if (packet == nullptr) return false;
     const std::size_t length =
-        wire::write_udp(room_of(packet), link, service.address, service.port, record.key.client,
-                        record.key.client_port, next_identification(), payload);
+        wire::write_udp(room_of(packet), link, service.address, service.port, key.client,
+                        key.client_port, next_identification(), payload);
     if (length == 0) {
         rte_pktmbuf_free(packet);
         return false;
     }
     set_length(packet, static_cast<std::uint16_t>(length));
     counters_.made.add(1);
-    send_whole_or_fragmented(record.path.port, packet, static_cast<std::uint16_t>(link.length()));
+    send_whole_or_fragmented(path.port, packet, static_cast<std::uint16_t>(link.length()));
     return true;
 }
 
@@ -195,6 +206,8 @@ void Worker::quorum_lost(Record& record) {
         case config::QuorumLost::silence:
             return;
         case config::QuorumLost::open: {
+            // A halted group answers nothing on anybody's word.
+            if (counters.halted.get() != 0) return;
             const auto holder = holder_of(record, group.primary);
             if (!holder) return;
             counters.opened.add(1);
@@ -205,7 +218,9 @@ void Worker::quorum_lost(Record& record) {
             if (plan_->services[record.key.service].is_dns) {
                 const std::size_t length = voter::dns::write_error(
                     record.request_payload(), voter::dns::rcode_servfail, compose_buffer_);
-                if (length != 0) send_datagram(record, {compose_buffer_.data(), length});
+                if (length != 0) {
+                    send_datagram(record.path, record.key, {compose_buffer_.data(), length});
+                }
             } else {
                 send_unreachable(record);
             }

@@ -45,8 +45,9 @@ void Worker::replies(std::uint8_t port, std::span<Arrival> arrivals) {
 void Worker::reply(std::uint8_t index, Arrival& arrival) {
     const PlanPort& port = plan_->ports[index];
     const PlanGroup& group = plan_->groups[port.group];
-    if (group.logged && replayed_reply(port, arrival)) return;
     Record* record = record_for(arrival, port.slot);
+    if (group.logged && replayed_reply(index, arrival, record)) return;
+    if (record == nullptr && arrival.key.unit != 0) record = open_unit(arrival);
     if (record == nullptr) return drop(arrival.packet, DropReason::reply_unmatched);
     if (group.seats[port.slot.value].port != index) {
         return drop(arrival.packet, DropReason::stale_place);
@@ -72,9 +73,7 @@ Record* Worker::record_for(const Arrival& arrival, ReplicaId slot) {
     Record* record = records_.find(arrival.key, arrival.hash, [&](const Record& candidate) {
         return candidate.ballot.missing().contains(slot) && answers(candidate);
     });
-    if (record == nullptr) record = records_.find(arrival.key, arrival.hash, answers);
-    if (record == nullptr && arrival.key.unit != 0) record = open_unit(arrival);
-    return record;
+    return record != nullptr ? record : records_.find(arrival.key, arrival.hash, answers);
 }
 
 // A UDP datagram equal to one that was verified, checksum included, needs no sum of its own. The
@@ -187,6 +186,7 @@ Record* Worker::open_unit(const Arrival& arrival) {
     if (record == nullptr) return nullptr;
     first->units_opened |= bit;
     record->path = first->path;
+    record->order = first->order;
     record->ballot = voter::Ballot(first->ballot.asked(), first->ballot.rules());
     rte_mbuf_refcnt_update(first->request, 1);
     counters_.made.add(1);

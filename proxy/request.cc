@@ -46,6 +46,9 @@ void Worker::request(std::uint8_t port, Arrival& arrival) {
         note_blank_checksum(arrival);
         return drop(arrival.packet, DropReason::bad_l4_checksum);
     }
+    if (arrival.frame.l4_length > datagram_len_max) {
+        return drop(arrival.packet, DropReason::oversized);
+    }
     if (service.is_dns) {
         const wire::Bytes payload = arrival.frame.payload(bytes_of(arrival.packet));
         if (const auto rcode = voter::dns::refused(payload, service.refuse)) {
@@ -53,7 +56,7 @@ void Worker::request(std::uint8_t port, Arrival& arrival) {
         }
     }
     SlotSet ask;
-    const DropReason reason = sequence(arrival, ask);
+    const DropReason reason = sequence(port, arrival, ask);
     if (reason == DropReason::no_quorum || reason == DropReason::group_halted) {
         if (plan_->groups[service.group].quorum_lost == config::QuorumLost::error) {
             return answer_error(port, arrival, reason);
@@ -68,38 +71,32 @@ void Worker::request(std::uint8_t port, Arrival& arrival) {
 }
 
 // What may happen to this request now: `ask` is who gets it.
-DropReason Worker::sequence(const Arrival& arrival, SlotSet& ask) {
+DropReason Worker::sequence(std::uint8_t port, const Arrival& arrival, SlotSet& ask) {
     const PlanService& service = plan_->services[arrival.service];
     const PlanGroup& group = plan_->groups[service.group];
-    const wire::Bytes payload = arrival.frame.payload(bytes_of(arrival.packet));
-    Record* earlier = records_.find(arrival.key, arrival.hash, [&](const Record& record) {
-        return service.matcher.repeats(record.request_payload(), payload);
-    });
-    if (earlier != nullptr) {
-        const DropReason reason = repeated(*earlier);
-        if (reason != DropReason::none) return reason;
-    } else if (service.matcher.one_outstanding() && flow_waits(arrival)) {
-        return DropReason::one_outstanding;
-    }
-    if (group.logged) {
-        const DropReason reason = log_refuses(service.group, arrival);
-        if (reason != DropReason::none) return reason;
-    }
+    const DropReason reason = group.logged ? log_refuses(port, arrival) : not_now(arrival);
+    if (reason != DropReason::none) return reason;
 
-    ask = group.fed;
     const bool known = known_.knows(key_hash_.source(arrival.key.client), now_);
     const std::uint32_t room = known ? group.inflight_max : group.stranger_inflight_max;
-    if (!group.logged) {
+    SlotSet with_room = group.logged ? log_ask(service.group, room) : group.fed;
+    if (group.logged) {
+        // A stranger waits for room, but does not make a replica fall behind.
+        ask = log_ask(service.group, group.inflight_max);
+    } else {
         group.fed.for_each([&](voter::ReplicaId slot) {
             if (inflight_[service.group][slot.value] < room) return;
-            ask.erase(slot);
+            with_room.erase(slot);
             counters_.groups[service.group].replicas[slot.value].skipped.add(1);
         });
+        ask = with_room;
     }
     const unsigned needed = group.mode == config::Mode::observe ? 1 : group.rules.quorum;
     const bool primary_suffices =
         group.mode == config::Mode::observe || group.quorum_lost == config::QuorumLost::open;
-    const bool enough = ask.size() >= needed || (primary_suffices && ask.contains(group.primary));
+    const SlotSet voters = with_room & group.admitted;
+    const bool enough =
+        voters.size() >= needed || (primary_suffices && voters.contains(group.primary));
     if (!enough) {
         if (group.admitted.size() < needed) return DropReason::no_quorum;
         return known ? DropReason::inflight_full : DropReason::strangers_full;
@@ -110,10 +107,20 @@ DropReason Worker::sequence(const Arrival& arrival, SlotSet& ask) {
     return DropReason::none;
 }
 
-// The same request again while its record is open.
+// Groups without state: a request again while its record is open, or one too many of its flow.
+DropReason Worker::not_now(const Arrival& arrival) {
+    const voter::Matcher& matcher = plan_->services[arrival.service].matcher;
+    const wire::Bytes payload = arrival.frame.payload(bytes_of(arrival.packet));
+    Record* earlier = records_.find(arrival.key, arrival.hash, [&](const Record& record) {
+        return matcher.repeats(record.request_payload(), payload);
+    });
+    if (earlier != nullptr) return repeated(*earlier);
+    if (matcher.one_outstanding() && flow_waits(arrival)) return DropReason::one_outstanding;
+    return DropReason::none;
+}
+
 DropReason Worker::repeated(Record& record) {
     const PlanGroup& group = plan_->groups[record.group];
-    if (group.logged) return DropReason::retransmission_absorbed;
     if (record.released || record.ballot.decided()) {
         close_units(record);
         // Its answer may have been lost on the way: work on it anew. Whoever has not answered the
@@ -159,12 +166,14 @@ void Worker::open_ballot(std::uint8_t port, Arrival& arrival, Record& record, Sl
     held_ += 1;
     open_records_[service.group] += 1;
     counters_.groups[service.group].requests.add(1);
-    ask.for_each([&](voter::ReplicaId slot) { inflight_[service.group][slot.value] += 1; });
+    record.ballot.asked().for_each(
+        [&](voter::ReplicaId slot) { inflight_[service.group][slot.value] += 1; });
     if (group.logged) log_request(record);
 }
 
 void Worker::give_to_replicas(Record& record, SlotSet slots) {
     const PlanGroup& group = plan_->groups[record.group];
+    if (group.logged) return give_logged(record, slots);
     const std::uint16_t copies = static_cast<std::uint16_t>(slots.size());
     rte_mbuf* packet = record.request;
     const std::uint32_t id = records_.id_of(record);
@@ -178,8 +187,8 @@ void Worker::give_to_replicas(Record& record, SlotSet slots) {
         counters_.groups[record.group].replicas[slot.value].asked.add(1);
         if (whole) {
             send(port, packet, id);
-        } else {
-            send_fragmented(port, packet, record.request_l3_offset, id);
+        } else if (!send_fragmented(port, packet, record.request_l3_offset, id)) {
+            not_asked(id, plan_->ports[port]);
         }
     });
 }

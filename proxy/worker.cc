@@ -42,6 +42,7 @@ Worker::Worker(const WorkerSettings& settings, const WorkerSurroundings& surroun
     client_fragments_ = new_fragment_table(reassembly_flows_max, settings.ticks_per_second);
     ns_per_tick_shifted_ = (std::uint64_t{1'000'000'000} << ns_shift) / settings.ticks_per_second;
     identification_ = static_cast<std::uint16_t>(settings.hash_secrets[0]);
+    open_logs();
 }
 
 Worker::~Worker() {
@@ -70,7 +71,7 @@ void Worker::take_up_plan() {
                     new_fragment_table(replica_reassembly_flows_max, settings_.ticks_per_second);
             }
         }
-        if (plan_->groups[group].logged) adopt_seats(group, before);
+        if (stateful_[group] != nullptr) adopt_seats(group);
     }
     release_decided();
     taken_up_.store(plan_->epoch, std::memory_order_release);
@@ -168,6 +169,7 @@ std::uint64_t Worker::next_deadline() {
         if (const Record* record = records_.oldest(group)) {
             next = std::min(next, record->opened_at + plan_->groups[group].deadline_ticks);
         }
+        if (stateful_[group] != nullptr) next = std::min(next, next_feed_deadline(group));
     }
     return next;
 }

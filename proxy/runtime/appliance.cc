@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <fstream>
 #include <thread>
 
 #include <fcntl.h>
@@ -52,7 +53,7 @@ PoolSizes pool_sizes(const config::Config& config) {
             open * (1 + replicas) + replicas * replica_reassembly_flows_max * fragments_max;
         ports += 2 * replicas;
     }
-    per_worker += ports * (tx_buffer_len_max + burst_len_max) + handoff_len;
+    per_worker += ports * (tx_buffer_len_max + burst_len_max + catch_up_window) + handoff_len;
     PoolSizes sizes;
     sizes.workers = config.workers;
     // Driver rings (memif, tap, physical) hold packets of their own.
@@ -95,6 +96,7 @@ tl::expected<void, std::string> Appliance::start() {
     if (config_.evidence.enabled) {
         if (auto made = make_evidence(); !made) return made;
     }
+    if (auto logs = open_logs(); !logs) return logs;
     if (auto made = make_workers(); !made) return made;
     if (const std::string trouble = follow_roster(); !trouble.empty()) say(trouble);
     start_threads();
@@ -158,6 +160,32 @@ tl::expected<void, std::string> Appliance::seat_fixed_replicas() {
     return {};
 }
 
+tl::expected<void, std::string> Appliance::open_logs() {
+    std::string boot_id;
+    std::getline(std::ifstream("/proc/sys/kernel/random/boot_id"), boot_id);
+    const auto plan = build_plan(config_, roster_, ports_, 0, ticks_per_second_, false);
+    for (std::uint8_t group = 0; group < config_.groups.size(); ++group) {
+        const config::Group& from = config_.groups[group];
+        if (from.state != config::State::log) continue;
+        RequestLog::Settings settings;
+        settings.file = config_.request_log(from);
+        settings.bytes = from.log_bytes;
+        settings.replicas = static_cast<unsigned>(from.replicas.size());
+        settings.fingerprint = log_fingerprint(*plan, group);
+        settings.boot_id = boot_id;
+        settings.digest_seed = random_value<std::uint64_t>();
+        auto log = RequestLog::open(settings);
+        if (!log) return tl::unexpected(log.error());
+        logs_[group] = std::move(*log);
+        if (!logs_[group]->empty()) {
+            say(from.name + ": the request log of an earlier run goes on at order " +
+                std::to_string(logs_[group]->next_order()) +
+                (logs_[group]->halted() ? "; HALTED, as it was" : ""));
+        }
+    }
+    return {};
+}
+
 tl::expected<void, std::string> Appliance::make_workers() {
     for (unsigned from = 0; from < config_.workers; ++from) {
         for (unsigned to = 0; to < config_.workers; ++to) {
@@ -198,6 +226,10 @@ tl::expected<void, std::string> Appliance::make_workers() {
         if (config_.evidence.enabled) {
             around.evidence = evidence_rings_[i];
             around.evidence_items = evidence_items_;
+        }
+        // PlanGroup::owner is 0.
+        for (std::size_t group = 0; i == 0 && group < groups_max; ++group) {
+            around.logs[group] = logs_[group].get();
         }
         workers_.push_back(std::make_unique<Worker>(settings, around));
     }
@@ -442,10 +474,12 @@ void Appliance::handle(const Event& event) {
                 std::to_string(event.request_kind.value) + ": nobody is blamed for them");
             break;
         case Event::Kind::lagging:
-            say(who + " has missed a request (order " + std::to_string(event.order) +
-                "): lagging until it is restarted and has replayed the log");
-            (void)stand(event.group, slot, Standing::lagging, "missed a request",
-                        event.incarnation);
+            say(who + " " + text(event.why) + " (order " + std::to_string(event.order) +
+                "): lagging" +
+                (event.why == Event::Why::slow
+                     ? ", and fed from the request log until it has all"
+                     : " until it is restarted and has replayed the request log"));
+            (void)stand(event.group, slot, Standing::lagging, text(event.why), event.incarnation);
             break;
         case Event::Kind::caught_up:
             say(who + " has replayed the request log: admitted");
@@ -453,15 +487,22 @@ void Appliance::handle(const Event& event) {
                         event.incarnation);
             break;
         case Event::Kind::replay_failed:
-            say(who + " could not replay the request log (order " + std::to_string(event.order) +
-                "): restart it");
-            (void)stand(event.group, slot, Standing::lagging, "replay failed", event.incarnation);
+            say(who + " cannot be brought up from the request log (order " +
+                std::to_string(event.order) + "): it " + text(event.why) +
+                (event.why == Event::Why::overrun
+                     ? "; without a state transfer only a fresh start of the whole group helps: "
+                       "stop its replicas, remove its log, start them"
+                     : "; restart it"));
+            (void)stand(event.group, slot, Standing::lagging,
+                        std::string("replay failed: ") + text(event.why), event.incarnation);
             break;
         case Event::Kind::halted:
-            halted_[event.group] = true;
             say(group.name +
                 ": HALTED: no quorum agrees on the state of this group; it answers nothing "
                 "until enough replicas have been restarted and have replayed the log");
+            break;
+        case Event::Kind::resumed:
+            say(group.name + ": answers again: a quorum has the whole log");
             break;
     }
 }

@@ -61,6 +61,7 @@ class Appliance {
     tl::expected<void, std::string> start();
     tl::expected<void, std::string> open_client_ports();
     tl::expected<void, std::string> seat_fixed_replicas();
+    tl::expected<void, std::string> open_logs();
     tl::expected<void, std::string> make_workers();
     void start_threads();
 
@@ -79,6 +80,7 @@ class Appliance {
     tl::expected<std::pair<std::uint8_t, std::uint8_t>, std::string> seat_of(
         const Json& request) const;
     Json reload();
+    bool same_logs(const config::Config& next) const;
 
     tl::expected<void, std::string> make_evidence();
     void write_evidence();
@@ -97,6 +99,7 @@ class Appliance {
     std::unique_ptr<SharedCounters> counters_;
     Handoff handoff_;
     std::vector<std::unique_ptr<EventQueue>> events_;
+    std::array<std::unique_ptr<RequestLog>, groups_max> logs_;  // of groups with state
     std::vector<std::unique_ptr<Worker>> workers_;
     std::vector<std::unique_ptr<WorkerThread>> threads_;
     std::optional<EvidenceStore> evidence_;
@@ -111,7 +114,6 @@ class Appliance {
     std::vector<Retired> retired_;
     std::array<std::array<bool, voter::replicas_max>, groups_max> suspects_{};
     std::array<std::vector<std::uint32_t>, groups_max> marked_kinds_;
-    std::array<bool, groups_max> halted_{};
     std::uint64_t blank_checksums_told_ = 0;
 };
 

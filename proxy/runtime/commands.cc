@@ -67,6 +67,19 @@ tl::expected<std::pair<std::uint8_t, std::uint8_t>, std::string> Appliance::seat
     return std::pair{static_cast<std::uint8_t>(*index), static_cast<std::uint8_t>(number)};
 }
 
+// Requests are logged with their service's number.
+bool Appliance::same_logs(const config::Config& next) const {
+    const auto before = build_plan(config_, roster_, ports_, 0, ticks_per_second_, false);
+    const auto after = build_plan(next, roster_, ports_, 0, ticks_per_second_, false);
+    for (std::uint8_t group = 0; group < config_.groups.size(); ++group) {
+        if (logs_[group] != nullptr &&
+            log_fingerprint(*before, group) != log_fingerprint(*after, group)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 // What can change while traffic flows does; what cannot is named.
 Json Appliance::reload() {
     auto loaded = config::load(config_.file);
@@ -90,11 +103,12 @@ Json Appliance::reload() {
     };
     if (next.name != config_.name || next.state_dir != config_.state_dir ||
         next.workers != config_.workers || next.ballots_max != config_.ballots_max ||
-        next.topology != config_.topology || ports_of(next) != ports_of(config_) || !same_shape()) {
+        next.topology != config_.topology || ports_of(next) != ports_of(config_) || !same_shape() ||
+        !same_logs(next)) {
         return refuse(
             "appliance (name, state_dir, workers, ballots_max, topology), client ports, and the "
-            "groups "
-            "with their replicas and state cannot change while running: restart quorate-proxy");
+            "groups with their replicas, state and (state = \"log\") services cannot change while "
+            "running: restart quorate-proxy");
     }
     config_ = std::move(next);
     const std::string trouble = follow_roster();
@@ -175,7 +189,8 @@ Json Appliance::group_status(std::uint8_t index) const {
     Json sums = {{"requests", 0u},   {"agreed", 0u},          {"split", 0u},
                  {"expired", 0u},    {"rebuilt", 0u},         {"errors_sent", 0u},
                  {"opened", 0u},     {"retransmissions", 0u}, {"superseded", 0u},
-                 {"unsendable", 0u}, {"evidence_lost", 0u}};
+                 {"unsendable", 0u}, {"evidence_lost", 0u},   {"absorbed", 0u},
+                 {"repeated", 0u},   {"replayed", 0u}};
     const auto add = [&](const char* key, const Count& count) {
         sums[key] = sums[key].get<std::uint64_t>() + count.get();
     };
@@ -192,6 +207,9 @@ Json Appliance::group_status(std::uint8_t index) const {
         add("superseded", counters.superseded);
         add("unsendable", counters.unsendable);
         add("evidence_lost", counters.evidence_lost);
+        add("absorbed", counters.absorbed);
+        add("repeated", counters.repeated);
+        add("replayed", counters.replayed);
         for (unsigned i = 0; i < LatencyHistogram::buckets_count; ++i) {
             buckets[i] += counters.latency.count(i);
             samples += counters.latency.count(i);
@@ -222,8 +240,13 @@ Json Appliance::group_status(std::uint8_t index) const {
     status["mode"] = group.mode == config::Mode::observe ? "observe" : "enforce";
     // How many more replicas may fail now without the service noticing.
     status["masking"] = trusted >= group.quorum ? trusted - group.quorum : 0;
-    status["serving"] = plan.admitted.size() >= group.quorum && !halted_[index];
-    status["halted"] = halted_[index];
+    const RequestLog* log = logs_[index].get();
+    const bool halted = log != nullptr && log->halted();
+    status["serving"] = plan.admitted.size() >= group.quorum && !halted;
+    status["halted"] = halted;
+    if (log != nullptr) {
+        status["log"] = {{"first_order", log->first_order()}, {"next_order", log->next_order()}};
+    }
     status["latency_us"] = {{"samples", samples},
                             {"p50", percentile(0.50)},
                             {"p99", percentile(0.99)},
@@ -253,20 +276,28 @@ Json Appliance::replica_status(std::uint8_t group, std::uint8_t slot) const {
         dissent += counters.dissent.get();
         silence += counters.silence.get();
     }
-    return {{"slot", slot},
-            {"name", replica.name},
-            {"incarnation", seat.incarnation.value},
-            {"standing", recovery::text(seat.standing)},
-            {"reason", seat.reason},
-            {"place", recovery::text(seat.place)},
-            {"port", seat.port},
-            {"connected", connected},
-            {"suspect", suspects_[group][slot]},
-            {"asked", asked},
-            {"skipped", skipped},
-            {"replies", replies},
-            {"dissent", dissent},
-            {"silence", silence}};
+    Json status = {{"slot", slot},
+                   {"name", replica.name},
+                   {"incarnation", seat.incarnation.value},
+                   {"standing", recovery::text(seat.standing)},
+                   {"reason", seat.reason},
+                   {"place", recovery::text(seat.place)},
+                   {"port", seat.port},
+                   {"connected", connected},
+                   {"suspect", suspects_[group][slot]},
+                   {"asked", asked},
+                   {"skipped", skipped},
+                   {"replies", replies},
+                   {"dissent", dissent},
+                   {"silence", silence}};
+    if (const RequestLog* log = logs_[group].get()) {
+        const LogMarks& marks = log->marks(voter::ReplicaId{slot});
+        const bool same = marks.incarnation == seat.incarnation.value;
+        status["given"] = same ? marks.delivered.load() : 0;  // orders of the log
+        status["in_doubt"] = same && marks.doubt != 0;
+        status["lost"] = same && marks.lost != 0;
+    }
+    return status;
 }
 
 }  // namespace proxy

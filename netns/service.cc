@@ -70,7 +70,7 @@ void become(const std::string& user, int pipe) {
     sigset_t none;
     ::sigemptyset(&none);
     ::sigprocmask(SIG_SETMASK, &none, nullptr);
-    for (int signal = 1; signal < NSIG; ++signal) ::signal(signal, SIG_DFL);  // some cannot be set
+    for (int signal = 1; signal < NSIG; ++signal) ::signal(signal, SIG_DFL);
     const rlimit no_core{0, 0};
     ::setrlimit(RLIMIT_CORE, &no_core);
 

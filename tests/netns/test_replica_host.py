@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import shutil
 import signal
 import socket
@@ -585,7 +586,8 @@ health = ["grep", "-q", "^. 700$", "../g-0-a.log"]''')
                                 "--block-signal=TERM,CHLD,USR1,USR2"])
             host.start()
             for kind in ("SigBlk", "SigIgn"):
-                self.assertRegex(host.log(), rf"{kind}:\s+0+\n")
+                mask = int(re.search(rf"{kind}:\s+(\w+)\n", host.log()).group(1), 16)
+                self.assertEqual(mask & 0x7FFFFFFF, 0, kind)  # 32 and 33 are the C library's own
             host.stop()
 
     def test_runs_as_the_user(self):

@@ -201,20 +201,22 @@ class Tally:
 
 
 def ask_all(connection, server, questions, expected=None, window=64, timeout=2.0, total=None,
-            edns=1232, pace=None):
+            edns=1232, pace=None, rate=None):
     """Asks questions[i mod len] for i below `total`, `window` at a time, and holds each answer
     against expected[name lower-cased, type]. Without `expected`, answers are collected into a
     dictionary of that shape, returned beside the tally. `connection` is a UDP socket; `pace` is
-    called now and then (to do something in the middle). Numbers are used again only after their
+    called now and then (to do something in the middle); `rate` bounds the questions a second. Numbers are used again only after their
     query was answered or lost."""
     tally, collected = Tally(), {}
     total = len(questions) if total is None else total
     connection.setblocking(False)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
     free, flying = collections.deque(range(1, 65536)), {}
-    oldest_look = time.monotonic()
+    begin = oldest_look = time.monotonic()
     while tally.sent < total or flying:
         while tally.sent < total and len(flying) < window:
+            if rate and tally.sent >= (time.monotonic() - begin) * rate:
+                break
             name, qtype = questions[tally.sent % len(questions)]
             number = free.popleft()
             try:
@@ -226,7 +228,7 @@ def ask_all(connection, server, questions, expected=None, window=64, timeout=2.0
             tally.sent += 1
             if pace and tally.sent % 64 == 0:
                 pace(tally)
-        select.select([connection], [], [], 0.05)
+        select.select([connection], [], [], 0.002 if rate else 0.05)
         while True:
             try:
                 reply, sender = connection.recvfrom(65535)

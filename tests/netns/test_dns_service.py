@@ -23,6 +23,10 @@ harness.enter(servers=["nsd", "knot", "bind9"])
 
 SERVER = appliance.DNS_ADDRESS
 NAMES = ("nsd", "knot", "named")
+# Questions a second in the long run: less than what the slowest of the three can answer. Quorate
+# does not wait for the slowest, so a client that knows no bound drives it behind its window, and
+# where one of the others lies, its vote is then missing.
+RATE = 3000
 WAY = pathlib.Path(tempfile.gettempdir(), f"quorate-poison-{os.getpid()}")
 
 
@@ -158,7 +162,8 @@ class Voted(Service):
 
     def long_run(self, questions, expected):
         before = self.appliance.figures()
-        tally, _ = dns.ask_all(self.connection, SERVER, questions, expected, total=100_000)
+        tally, _ = dns.ask_all(self.connection, SERVER, questions, expected, total=100_000,
+                               rate=RATE)
         print(f"checked, one lies: {tally}; p50 {tally.percentile(0.5) * 1e6:.0f} us, "
               f"p99 {tally.percentile(0.99) * 1e6:.0f} us")
         change = appliance.difference(before, self.appliance.settled(quiet_s=1.8))
@@ -167,10 +172,11 @@ class Voted(Service):
         self.assertEqual(tally.right, 100_000, figures)
         self.assertEqual(change["agreed"], 100_000)
         self.assertEqual(change["dissent"], change["dissent knot"])
-        self.assertGreater(change["dissent knot"], 10_000)
+        self.assertGreater(change["dissent knot"], 5_000)
 
     def dnsperf(self, client, queries):
-        result = client.run(["dnsperf", "-s", SERVER[0], "-d", queries, "-n", "25", "-q", "64"],
+        result = client.run(["dnsperf", "-s", SERVER[0], "-d", queries, "-n", "25", "-q", "64",
+                             "-Q", RATE],
                             timeout=120)
         return dns.dnsperf_figures(result.stdout)
 
@@ -218,9 +224,10 @@ class Poisoned(Service):
                     flags, _, (_, _, additional) = dns.whole(reply)
                     # CD is the request's or clear: servers differ, and it says nothing.
                     self.assertEqual(flags | 0x10, dns.whole(clean[line])[0] | 0x10)
-                    self.assertEqual({entry for entry in additional if entry[1] == 41},
-                                     {entry for entry in dns.whole(clean[line])[2][2]
-                                      if entry[1] == 41})
+                    # As it was, or the appliance's own with nothing in it.
+                    opt = {entry for entry in additional if entry[1] == 41}
+                    self.assertIn(opt, ({entry for entry in dns.whole(clean[line])[2][2]
+                                         if entry[1] == 41}, {(b"", 41, 1232, 0, b"")}))
             # Silence is known only when the deadline has passed.
             change = appliance.difference(before, self.appliance.settled(quiet_s=1.8))
             seen[way] = change["dissent nsd"] + change["silence nsd"]

@@ -24,6 +24,7 @@ DRIVER = harness.BUILD / "tests" / "netns" / "host_driver"
 COUNTER = harness.BUILD / "guest" / "counter"
 TELL = harness.TOP / "guest" / "counter" / "tell.py"
 STAYS = {"lock"}  # and logs
+ALL_NAMESPACES = ["-m", "-u", "-i", "-n", "-p"]
 V4, V6 = "10.53.0.53", "fd53::53"
 
 CONFIG = """
@@ -113,7 +114,7 @@ class Host:
 
     def inside(self, argv, place="a", **options):
         """Runs in all namespaces of the replica."""
-        return self.lab.run(["nsenter", "-t", self.record(place)["inside"]["pid"], "-a", *argv],
+        return self.lab.run(["nsenter", "-t", self.record(place)["inside"]["pid"], *ALL_NAMESPACES, *argv],
                             **options).stdout
 
 

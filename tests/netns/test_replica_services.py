@@ -29,7 +29,8 @@ class Services(unittest.TestCase):
     def inside(self, lab, row, argv):
         record = json.loads(next(pathlib.Path("/run/quorate").glob(
             f"*/replicas/{row['group']}-{row['slot']}-{row['place']}.json")).read_text())
-        return lab.run(["nsenter", "-t", record["inside"]["pid"], "-a", *argv]).stdout
+        return lab.run(["nsenter", "-t", record["inside"]["pid"], "-m", "-u", "-i", "-n", "-p",
+                        *argv]).stdout
 
     def test_dns_servers(self):
         with harness.Lab() as lab:

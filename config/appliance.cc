@@ -29,6 +29,8 @@ void read_state_dir(Section& section, Pass& pass) {
             return;
         }
         config.state_dir = std::filesystem::path(directory).lexically_normal();
+        // "/run/box/" and "/run/box" are one directory, and should be one text.
+        if (!config.state_dir.has_filename()) config.state_dir = config.state_dir.parent_path();
     } else if (section.has("state_dir")) {
         return;
     } else if (pass.machine.run_directory.empty()) {
@@ -112,10 +114,7 @@ std::optional<PortSpec> take_port(Section& section, const Placed<std::string>& w
         section.wrong(written.spot, port.error().what, port.error().fix);
         return std::nullopt;
     }
-    // Whoever reads the same packets twice sees each twice: options do not make it another port.
-    PortSpec bare = *port;
-    if (bare.kind != PortSpec::Kind::memif) bare.options.clear();
-    const auto [found, fresh] = pass.ports_used.emplace(bare.text(), written.spot.key);
+    const auto [found, fresh] = pass.ports_used.emplace(port->resource(), written.spot.key);
     if (!fresh) {
         section.wrong(
             written.spot,

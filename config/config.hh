@@ -37,6 +37,8 @@ struct PortSpec {
     std::vector<std::pair<std::string, std::string>> options;  // as written, in order; the second
                                                                // file of pcap is its "out"
     std::string text() const;  // as written in the file, except that af_packet is "veth:"
+    // What it takes for itself: two ports with the same resource would see each other's packets.
+    std::string resource() const;
     friend bool operator==(const PortSpec&, const PortSpec&) = default;
 };
 // The way back from text(); the error says what is wrong with it and what would be right.

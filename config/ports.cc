@@ -140,6 +140,35 @@ std::string PortSpec::text() const {
     return out;
 }
 
+std::string PortSpec::resource() const {
+    switch (kind) {
+        case Kind::af_packet:
+        case Kind::af_xdp:
+        case Kind::tap:
+            return "interface " + what;  // however it is opened
+        case Kind::memif: {
+            std::string id = "0";
+            for (const auto& [name, value] : options) {
+                if (name == "id") id = value;
+            }
+            id.erase(0, std::min(id.find_first_not_of('0'), id.size() - 1));
+            return "memif " + what + " " + id;
+        }
+        case Kind::ring:
+            return "ring " + what;
+        case Kind::pcap:
+            return "file " + what;
+        case Kind::pci: {
+            std::string address = what.size() == 7 ? "0000:" + what : what;
+            std::transform(address.begin(), address.end(), address.begin(), [](char c) {
+                return c >= 'A' && c <= 'F' ? static_cast<char>(c - 'A' + 'a') : c;
+            });
+            return "pci " + address;
+        }
+    }
+    return text();
+}
+
 tl::expected<PortSpec, PortError> parse_port(std::string_view text) {
     const std::size_t colon = text.find(':');
     const std::string_view name = text.substr(0, colon);

@@ -15,7 +15,7 @@ struct Pass {
     Config& config;
     Report& report;
     const Machine& machine;
-    std::map<std::string, std::string> ports_used;  // text() of a port -> key that has it
+    std::map<std::string, std::string> ports_used;  // resource() of a port -> its key
     std::vector<Spot> groups;                       // of config.groups, by index
     bool topology_known = true;
     bool groups_known = true;  // else complaints about a group that is not there would mislead

@@ -192,6 +192,8 @@ const Row rows[] = {
      "is \"a\", which group[0].replica[0].name is called", "its own name"},
     {"veth:rb\"", "veth:ra\" #!", "group[0].replica[1].place_a", "group[0].replica[0].place_a has",
      "its own port"},
+    {"veth:rb\"", "af_xdp:ra\" #!", "group[0].replica[1].place_a",
+     "group[0].replica[0].place_a has", "its own port"},
     {"veth:rb\"", "veth:qc0\" #!", "group[0].replica[1].place_a", "client.ports[0] has already",
      "its own port"},
     {"place_a = \"veth:rb\"", "place_b = \"veth:rb\" #!", "group[0].replica[1].place_b",

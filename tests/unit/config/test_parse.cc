@@ -103,6 +103,14 @@ TEST(Example, OfEachServiceIsRight) {
     EXPECT_GE(seen, 2u);
 }
 
+TEST(StateDirectory, IsOneTextHoweverItIsWritten) {
+    for (const char* written : {"/run/box", "/run/box/", "/run//x/../box/."}) {
+        const Config config =
+            right(std::string("[appliance]\nstate_dir = \"") + written + "\"\n" + short_one);
+        EXPECT_EQ(config.state_dir.native(), "/run/box") << written;
+    }
+}
+
 TEST(Defaults, AreThoseOfTheHeader) {
     const Config config = right(short_one);
     const Config made{};

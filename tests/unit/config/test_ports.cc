@@ -24,6 +24,19 @@ TEST(Port, TextAndParseAreEachOthersInverse) {
     EXPECT_EQ(parse_port("pcap:a,b")->options[0].first, "out");
 }
 
+TEST(Port, TheSameThingInOtherWordsIsTheSame) {
+    const auto same = [](const char* a, const char* b) {
+        return parse_port(a)->resource() == parse_port(b)->resource();
+    };
+    EXPECT_TRUE(same("veth:e0", "af_xdp:e0"));
+    EXPECT_FALSE(same("veth:e0", "veth:e1"));
+    EXPECT_TRUE(same("memif:/m", "memif:/m,role=client,id=00"));
+    EXPECT_FALSE(same("memif:/m", "memif:/m,id=10"));
+    EXPECT_TRUE(same("pci:0A:00.0", "pci:0000:0a:00.0,x=1"));
+    EXPECT_FALSE(same("pci:0A:00.0", "pci:0001:0a:00.0"));
+    EXPECT_FALSE(same("ring:a", "tap:a"));
+}
+
 TEST(Port, NonsenseIsRefusedWithAFix) {
     for (const char* text : {"",
                              ":",

@@ -8,12 +8,21 @@
 #include <atomic>
 #include <chrono>
 #include <memory>
+#include <mutex>
 #include <thread>
 
 #include <rte_lcore.h>
 #include <rte_ring.h>
 
 #include "tests/appliance/environment.hh"
+
+// A packet comes back to its pool in DPDK's library, or by a relaxed look at its reference count
+// (enough on x86): ThreadSanitizer cannot know that nobody reads it any more when it is used again.
+extern "C" const char* __tsan_default_suppressions();
+extern "C" const char* __tsan_default_suppressions() {
+    return "race:appliance_test::Appliance::from_client\n"
+           "race:appliance_test::Appliance::from_replica\n";
+}
 
 namespace {
 
@@ -61,6 +70,10 @@ TEST(Stress, TwoWorkersHandOverAndPlansChange) {
         workers[i]->offer(&plans[0]);
     }
 
+    // The ring ports' driver is a library that ThreadSanitizer has not compiled: it does not see
+    // that a packet is handed over there. So the far ends and worker 0, which alone has the ports'
+    // queues, take turns; what the workers do with each other is not ordered by it.
+    std::mutex ports;
     std::atomic<bool> stop{false};
     std::atomic<std::uint64_t> events_seen{0};
     std::vector<std::thread> threads;
@@ -69,7 +82,14 @@ TEST(Stress, TwoWorkersHandOverAndPlansChange) {
             rte_thread_register();
             std::uint64_t now = 1'000'000;
             while (!stop.load(std::memory_order_acquire)) {
-                if (workers[i]->run_once(++now) == 0) std::this_thread::yield();
+                unsigned packets = 0;
+                if (i == 0) {
+                    const std::lock_guard turn(ports);
+                    packets = workers[i]->run_once(++now);
+                } else {
+                    packets = workers[i]->run_once(++now);
+                }
+                if (packets == 0) std::this_thread::yield();
                 workers[i]->take_handed_to();
             }
             rte_thread_unregister();
@@ -103,6 +123,7 @@ TEST(Stress, TwoWorkersHandOverAndPlansChange) {
     unsigned answered = 0;
     const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
     while (answered < requests_count && std::chrono::steady_clock::now() < deadline) {
+        std::unique_lock turn(ports);
         if (sent < requests_count && sent - answered < 64) {
             Endpoint from = client;
             from.port = static_cast<std::uint16_t>(1024 + sent);
@@ -124,6 +145,7 @@ TEST(Stress, TwoWorkersHandOverAndPlansChange) {
             EXPECT_EQ(hex(parsed.payload(frame)), hex(text("0001 that")));
             answered += 1;
         }
+        turn.unlock();
         std::this_thread::yield();
     }
     stop.store(true, std::memory_order_release);

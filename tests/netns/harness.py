@@ -396,10 +396,11 @@ class Lab:
     def quorate(self, *arguments, **options):
         return self.run([BUILD / "tools" / "quorate" / "quorate", *arguments], **options)
 
-    def proxy(self, config, state_dir, name="proxy", deadline_s=20, arguments=()):
+    def proxy(self, config, state_dir, name="proxy", deadline_s=20, arguments=(),
+              program="quorate-proxy", **options):
         """Starts quorate-proxy; returns it, with `.control`, once it answers."""
-        program = self.start([BUILD / "proxy" / "quorate-proxy", "--config", config, *arguments],
-                             name)
+        program = self.start([BUILD / "proxy" / program, "--config", config, *arguments], name,
+                             **options)
         program.control = Control(pathlib.Path(state_dir) / "control.sock")
 
         def answers():

@@ -48,7 +48,7 @@ class Load(threading.Thread):
     def pace(self, number):
         self.asked_at[number] = time.monotonic()
         if not self.heavy:
-            time.sleep(0.003)  # the rate of the trickle
+            time.sleep(0.003)  # pause: the rate of the trickle
 
     def run(self):
         try:
@@ -115,7 +115,7 @@ class Kills(unittest.TestCase):
             kind = f"at {point}"
         else:
             load.heavy = True
-            time.sleep(self.random.uniform(0.02, 0.1))  # the instant
+            time.sleep(self.random.uniform(0.02, 0.1))  # pause: the instant
             proxy.send_signal(signal.SIGKILL)
             proxy.process.wait()
             kind = "at random"

@@ -1,4 +1,4 @@
-#include "stateful_world.hh"
+#include "tests/unit/proxy/stateful_world.hh"
 
 #include <algorithm>
 #include <cassert>
@@ -7,7 +7,7 @@
 
 #include <unistd.h>
 
-#include "port_fixture.hh"
+#include "tests/unit/proxy/port_fixture.hh"
 #include "wire/write.hh"
 
 namespace stateful_test {

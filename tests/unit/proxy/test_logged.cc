@@ -5,8 +5,8 @@
 // reported.
 #include <gtest/gtest.h>
 
-#include "port_fixture.hh"
-#include "stateful_world.hh"
+#include "tests/unit/proxy/port_fixture.hh"
+#include "tests/unit/proxy/stateful_world.hh"
 
 namespace {
 

@@ -107,7 +107,8 @@ struct alignas(64) WorkerCounters {
     Count passed;  // inline: not for a service, of those sent
     // How the worker spends its time.
     Count turns;
-    Count busy_turns;
+    Count busy_turns;  // that brought packets
+    Count busy_ticks;  // spent in those, from head to end
     Count sleeps;
     Count blank_checksums;  // requests with only the pseudo-header summed: offload left on
     Count events_lost;      // reports to the control thread that found the queue full

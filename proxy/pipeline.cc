@@ -36,7 +36,10 @@ void Worker::account(unsigned packets) {
     }
     counters_.held.set(held_);
     counters_.turns.add(1);
-    if (packets != 0) counters_.busy_turns.add(1);
+    if (packets != 0) {
+        counters_.busy_turns.add(1);
+        counters_.busy_ticks.add(clock() - now_);
+    }
 }
 
 }  // namespace proxy

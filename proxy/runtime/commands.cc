@@ -125,6 +125,9 @@ Json Appliance::status() const {
     std::uint64_t made = 0;
     std::uint64_t in = 0;
     std::uint64_t out = 0;
+    std::uint64_t turns = 0;
+    std::uint64_t busy_turns = 0;
+    std::uint64_t busy_ticks = 0;
     std::uint64_t sleeps = 0;
     std::uint64_t blank = 0;
     Json drops = Json::object();
@@ -136,6 +139,9 @@ Json Appliance::status() const {
         made += worker.made.get();
         in += worker.taken_over.get();
         out += worker.handed_over.get();
+        turns += worker.turns.get();
+        busy_turns += worker.busy_turns.get();
+        busy_ticks += worker.busy_ticks.get();
         sleeps += worker.sleeps.get();
         blank += worker.blank_checksums.get();
         for (std::size_t i = 0; i < wire::drop_reasons_count; ++i) {
@@ -173,6 +179,10 @@ Json Appliance::status() const {
               {"held", held},
               {"between_workers", out >= in ? out - in : 0},
               {"balanced", came == left}}},
+            {"turns", turns},
+            {"busy_turns", busy_turns},
+            {"busy_ticks", busy_ticks},
+            {"ticks_per_second", ticks_per_second_},
             {"sleeps", sleeps},
             {"blank_checksums", blank},
             {"evidence", evidence},

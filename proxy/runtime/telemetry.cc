@@ -31,6 +31,7 @@ int counters(const char*, const char*, rte_tel_data* data) {
     add("passed", [](const WorkerCounters& w) -> const Count& { return w.passed; });
     add("turns", [](const WorkerCounters& w) -> const Count& { return w.turns; });
     add("busy_turns", [](const WorkerCounters& w) -> const Count& { return w.busy_turns; });
+    add("busy_ticks", [](const WorkerCounters& w) -> const Count& { return w.busy_ticks; });
     add("sleeps", [](const WorkerCounters& w) -> const Count& { return w.sleeps; });
     return 0;
 }

@@ -140,6 +140,7 @@ Appliance::Appliance(const Shape& setup)
     settings.ticks_per_second = ticks_per_second;
     settings.accusation[0] = setup.accusation;
     settings.vote = setup.vote;
+    settings.clock = setup.clock;
     proxy::WorkerSurroundings around;
     around.packets = pool().packets;
     around.jumbos = pool().jumbos;

@@ -50,6 +50,7 @@ struct Shape {
     voter::AccusationRules accusation;  // window in microseconds
     bool vote = true;
     std::uint64_t seed = 1;
+    std::uint64_t (*clock)() = nullptr;  // ticks within a turn; null: it takes no time
 };
 
 // Ticks are microseconds here.

@@ -62,6 +62,23 @@ TEST(Pipeline, QuorumReleasesOnceAndAllHearTheRequest) {
     }
 }
 
+// What a benchmark divides by requests: the time of turns that found something, from head to end.
+TEST(Pipeline, OnlyTurnsThatBroughtPacketsCountAsBusy) {
+    static std::uint64_t clock_now = 0;
+    Shape setup;
+    setup.clock = [] { return clock_now; };
+    Appliance appliance(setup);
+    clock_now = appliance.now() + 1 + 40;  // a turn begins one tick after the last, and takes 40
+    ASSERT_TRUE(appliance.step(1));
+    EXPECT_EQ(appliance.counters().busy_ticks.get(), 0u);
+    ASSERT_TRUE(appliance.from_client(appliance.request(client, body(1, "what"))));
+    clock_now += 1;
+    ASSERT_TRUE(appliance.step(1));
+    EXPECT_EQ(appliance.counters().busy_turns.get(), 1u);
+    EXPECT_EQ(appliance.counters().busy_ticks.get(), 40u);
+    EXPECT_TRUE(appliance.finish());
+}
+
 // Every repetition of an unanswered request once took a place in the replicas' windows for good.
 TEST(Pipeline, RepetitionsTakeNoPlaceInTheWindow) {
     Shape setup;

@@ -17,6 +17,7 @@
 #include <nlohmann/json.hpp>
 #include <rte_cycles.h>
 #include <rte_mbuf.h>
+#include <signal.h>
 #include <sys/utsname.h>
 
 #include "proxy/pipeline.hh"
@@ -236,6 +237,26 @@ Json figure(double value, const char* unit, const std::string& how) {
     return {{"value", value}, {"unit", unit}, {"how", how}};
 }
 
+// DPDK wants a directory for its sockets; nobody talks to a benchmark. So it goes as soon as DPDK
+// has started, and nothing is left however the benchmark ends.
+void start_dpdk() {
+    sigset_t endings;
+    sigset_t before;
+    sigemptyset(&endings);
+    sigaddset(&endings, SIGINT);
+    sigaddset(&endings, SIGTERM);
+    sigprocmask(SIG_BLOCK, &endings, &before);
+    char directory[] = "/tmp/quorate-bench-XXXXXX";
+    if (mkdtemp(directory) == nullptr) fail("cannot make a directory in /tmp");
+    config::Eal eal;
+    eal.memory_mb = 256;
+    const auto started = proxy::start_eal(eal, "bench", directory);
+    std::error_code ignored;
+    std::filesystem::remove_all(directory, ignored);
+    sigprocmask(SIG_SETMASK, &before, nullptr);
+    if (!started) fail(started.error());
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -257,12 +278,7 @@ int main(int argc, char** argv) {
     if (tiny) rounds = 3, batches = 20;
     if (only.empty()) only.assign(sizes.begin(), sizes.end());
 
-    char directory[] = "/tmp/quorate-bench-XXXXXX";
-    if (mkdtemp(directory) == nullptr) fail("cannot make a directory in /tmp");
-    config::Eal eal;
-    eal.memory_mb = 256;
-    if (const auto started = proxy::start_eal(eal, "bench", directory); !started)
-        fail(started.error());
+    start_dpdk();
     Json figures = Json::object();
     {
         Bench bench(rounds, batches);
@@ -282,8 +298,6 @@ int main(int argc, char** argv) {
         bench.check();
     }
     proxy::stop_eal();
-    std::error_code ignored;
-    std::filesystem::remove_all(directory, ignored);
     if (as_json) {
         std::puts(Json{{"name", "pipeline"}, {"machine", machine()}, {"figures", figures}}
                       .dump(1)

@@ -87,9 +87,14 @@ tl::expected<void, std::string> Appliance::start() {
     auto pools = make_pools(pool_sizes(config_));
     if (!pools) return tl::unexpected(pools.error());
     pools_ = *pools;
-    auto counters = SharedCounters::open(config_.state_dir / "counters", config_.workers,
-                                         fingerprint_of(config_));
+    if (options_.replays()) take_rings_as_client_ports();
+    const auto counters_file =
+        config_.state_dir / (options_.replays() ? "replay-counters" : "counters");
+    if (options_.replays()) ::unlink(counters_file.c_str());
+    auto counters = SharedCounters::open(counters_file, config_.workers, fingerprint_of(config_));
     if (!counters) return tl::unexpected(counters.error());
+    // A replay counts from nothing, and what it counts is nobody's total.
+    if (options_.replays()) ::unlink(counters_file.c_str());
     counters_ = std::make_unique<SharedCounters>(std::move(*counters));
     if (auto opened = open_client_ports(); !opened) return opened;
     if (auto seated = seat_fixed_replicas(); !seated) return seated;
@@ -100,10 +105,12 @@ tl::expected<void, std::string> Appliance::start() {
     if (auto made = make_workers(); !made) return made;
     if (const std::string trouble = follow_roster(); !trouble.empty()) say(trouble);
     start_threads();
+    if (options_.replays()) start_replay();
     return {};
 }
 
 Appliance::~Appliance() {
+    replay_.reset();
     for (auto& thread : threads_) thread->stop();
     workers_.clear();
     write_evidence();

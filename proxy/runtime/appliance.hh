@@ -19,6 +19,7 @@
 #include "proxy/ports/pools.hh"
 #include "proxy/runtime/evidence_store.hh"
 #include "proxy/runtime/plan_builder.hh"
+#include "proxy/runtime/replay_feeder.hh"
 #include "proxy/runtime/shared_counters.hh"
 #include "proxy/runtime/worker_thread.hh"
 #include "recovery/roster.hh"
@@ -27,6 +28,10 @@ namespace proxy {
 
 struct ApplianceOptions {
     bool measure_without_voting = false;
+    // Requests come from this descriptor (replay_record.hh) in place of the client ports; -1: no.
+    int replay_descriptor = -1;
+    std::uint32_t replay_window = 0;  // ReplaySettings::window
+    bool replays() const { return replay_descriptor >= 0; }
 };
 
 class Appliance {
@@ -64,6 +69,8 @@ class Appliance {
     tl::expected<void, std::string> open_logs();
     tl::expected<void, std::string> make_workers();
     void start_threads();
+    void take_rings_as_client_ports();
+    void start_replay();
 
     // Opens what the roster seats and has no port yet; what it no longer seats is closed once no
     // worker uses it. Returns the first thing that went wrong, empty: nothing.
@@ -115,6 +122,7 @@ class Appliance {
     std::array<std::array<bool, voter::replicas_max>, groups_max> suspects_{};
     std::array<std::vector<std::uint32_t>, groups_max> marked_kinds_;
     std::uint64_t blank_checksums_told_ = 0;
+    std::unique_ptr<ReplayFeeder> replay_;
 };
 
 // A step in words, to standard error, with time. Rare events only.

@@ -23,6 +23,10 @@ Json Appliance::command(const Json& request) {
     }
     if (*name == "status") return {{"ok", true}, {"status", status()}};
     if (*name == "reload") return reload();
+    if (*name == "replay-stop" && replay_) {
+        replay_->stop();
+        return {{"ok", true}};
+    }
     if (*name != "attach" && *name != "suspend" && *name != "admit") {
         return refuse(
             "unknown command; there are status, attach, suspend, admit, reload, shutdown");
@@ -161,6 +165,7 @@ Json Appliance::status() const {
                     {"lost", evidence_->lost()}};
     }
     const auto uptime = std::chrono::steady_clock::now() - started_;
+    const Json replay = replay_ ? replay_->status() : Json();
     // The counters are read while workers write them: between turns they balance exactly.
     const std::uint64_t left = sent + dropped + held + out;
     const std::uint64_t came = received + made + in;
@@ -186,6 +191,7 @@ Json Appliance::status() const {
             {"sleeps", sleeps},
             {"blank_checksums", blank},
             {"evidence", evidence},
+            {"replay", replay},
             {"groups", groups},
             {"drops", drops}};
 }
@@ -257,11 +263,9 @@ Json Appliance::group_status(std::uint8_t index) const {
     if (log != nullptr) {
         status["log"] = {{"first_order", log->first_order()}, {"next_order", log->next_order()}};
     }
-    status["latency_us"] = {{"samples", samples},
-                            {"p50", percentile(0.50)},
-                            {"p99", percentile(0.99)},
-                            {"p999", percentile(0.999)},
-                            {"max", to_us(max_ns)}};
+    status["latency_us"] = {{"samples", samples},        {"p50", percentile(0.50)},
+                            {"p90", percentile(0.90)},   {"p99", percentile(0.99)},
+                            {"p999", percentile(0.999)}, {"max", to_us(max_ns)}};
     status["replicas"] = replicas;
     status["nondeterministic_kinds"] = marked_kinds_[index];
     return status;

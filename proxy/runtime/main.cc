@@ -139,6 +139,9 @@ int main(int argc, char** argv) {
         ->required();
     app.add_flag("--measure-without-voting", options.measure_without_voting,
                  "benchmarks only: release the FIRST reply, unvoted. Protects nobody");
+    // For `quorate replay`, which says more about them.
+    app.add_option("--replay-from", options.replay_descriptor)->group("");
+    app.add_option("--replay-window", options.replay_window)->group("");
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {

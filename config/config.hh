@@ -78,7 +78,7 @@ struct Group {
     std::uint8_t primary = 0;  // slot; for observe and quorum_lost = open
     QuorumLost quorum_lost = QuorumLost::silence;
     std::uint32_t deadline_ms = 300;
-    std::uint32_t inflight_max = 128;     // requests a replica may have unanswered
+    std::uint32_t inflight_max = 96;      // requests a replica may have unanswered
     std::uint32_t reserved_percent = 25;  // of tables and windows, for known sources
     std::uint64_t log_bytes = 64u << 20;  // state = log
     Suspend suspend = Suspend::automatic;

@@ -46,6 +46,9 @@ constexpr std::uint64_t behind_deadlines = 10;
 // A replica that differs so often, and never agrees in between, does not have the group's state.
 constexpr std::uint8_t differences_in_a_row_max = 8;
 
+// Requests that wait for room at one replica (a power of two); beyond it they are skipped there.
+constexpr std::uint32_t deferred_max = 1024;
+
 // From a worker to the control thread (beyond it: counted, forgotten).
 constexpr unsigned events_len = 1024;
 constexpr unsigned evidence_queue_len = 256;

@@ -19,6 +19,7 @@ unsigned Worker::run_once(std::uint64_t now) {
     }
     release_decided();
     expire();
+    give_deferred();
     replay();
     flush_role(PlanPort::Role::client);  // the replies leave
     flush_role(PlanPort::Role::replica);

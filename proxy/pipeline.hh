@@ -4,6 +4,7 @@
 //  - receive: client port or replica port -> parse -> who owns the flow? (handoff) -> what is it?
 //  - request: classify (service, flow) -> sequence -> ballot -> clone -> replica ports
 //  - reply: match -> vote
+//  - deferred: requests that wait for room at a replica
 //  - release: what was decided -> the reply, or an error in its place -> client port; close what is
 //    done, and what has no time left
 //  - answer: what the appliance says itself (ARP, neighbour discovery, echo, RST)
@@ -29,6 +30,7 @@
 #include <rte_ring.h>
 
 #include "proxy/counters.hh"
+#include "proxy/deferred.hh"
 #include "proxy/events.hh"
 #include "proxy/feed.hh"
 #include "proxy/known_sources.hh"
@@ -138,6 +140,11 @@ class Worker {
         std::uint16_t unit_count;  // of a reply
         std::uint8_t service;
     };
+    // Who gets a request: those with room at once, the others when they have answered something.
+    struct Asking {
+        voter::SlotSet now;
+        voter::SlotSet later;
+    };
     struct TxBuffer {
         std::array<rte_mbuf*, tx_buffer_len_max> packets;
         // Replica ports: the record each clone belongs to; no_record: none.
@@ -176,13 +183,19 @@ class Worker {
     bool is_request(std::uint8_t port, Arrival& arrival);
     void requests(std::uint8_t port, std::span<Arrival> arrivals);
     void request(std::uint8_t port, Arrival& arrival);
-    wire::DropReason sequence(std::uint8_t port, const Arrival& arrival, voter::SlotSet& ask);
+    wire::DropReason sequence(std::uint8_t port, const Arrival& arrival, Asking& asking);
     wire::DropReason not_now(const Arrival& arrival);
     wire::DropReason repeated(Record& record);
     bool flow_waits(const Arrival& arrival);
-    void open_ballot(std::uint8_t port, Arrival& arrival, Record& record, voter::SlotSet ask);
+    void open_ballot(std::uint8_t port, Arrival& arrival, Record& record, const Asking& asking);
     void give_to_replicas(Record& record, voter::SlotSet slots);
     void note_blank_checksum(const Arrival& arrival);
+
+    // deferred.cc
+    void defer(Record& record, voter::SlotSet slots);
+    void give_deferred();
+    void forgo_deferred(Record& record);
+    void forgo(Record& record, voter::SlotSet slots);
 
     // reply.cc
     bool is_reply(std::uint8_t port, Arrival& arrival);
@@ -190,6 +203,7 @@ class Worker {
     void reply(std::uint8_t port, Arrival& arrival);
     bool equals_a_checked_reply(const Record& record, const Answer& answer) const;
     void vote(Record& record, voter::ReplicaId slot, const Answer& answer);
+    bool serves_alone(const Record& record, voter::ReplicaId slot) const;
     void keep_if(bool wanted, Record& record, voter::ReplicaId slot, const Answer& answer);
     void keep_answer(Record& record, voter::ReplicaId slot, const Answer& answer);
     voter::Likeness likeness(const Record& record, const Answer& answer, voter::ReplicaId holder);
@@ -323,6 +337,8 @@ class Worker {
     // Requests each replica has been given and not answered (further datagrams of a reply, which a
     // replica may invent, are not among them).
     std::array<std::array<std::uint32_t, voter::replicas_max>, groups_max> inflight_{};
+    std::unique_ptr<DeferredQueue[][voter::replicas_max]> deferred_;  // by group
+    bool any_deferred_ = false;  // whether one of them may hold something
     std::array<std::uint32_t, groups_max> open_records_{};
     std::array<std::unique_ptr<StatefulGroup>, groups_max> stateful_;  // that this worker owns
     std::unique_ptr<std::array<TxBuffer, ports_max>> tx_;

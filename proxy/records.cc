@@ -36,6 +36,8 @@ Record* Records::open(const RecordKey& key, std::uint32_t hash, std::uint8_t gro
     record.group = group;
     record.opened_at = now;
     record.open = true;
+    record.generation += 1;
+    record.deferred = {};
     record.released = false;
     record.listed = false;
     record.by_print = false;

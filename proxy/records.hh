@@ -58,11 +58,13 @@ struct Answer {
 struct alignas(64) Record {
     RecordKey key;
     std::uint32_t hash = 0;
-    rte_mbuf* request = nullptr;  // owned; as the replicas got it
+    std::uint32_t generation = 0;  // of this place in the table: one more with each opening
+    rte_mbuf* request = nullptr;   // owned; as the replicas got it
     std::uint16_t request_l3_offset = 0;
     std::uint16_t request_offset = 0;  // its payload
     std::uint16_t request_length = 0;
     std::uint8_t group = 0;
+    voter::SlotSet deferred;  // asked by the ballot, and not given the request yet
     bool open = false;
     bool released = false;          // the client has had what it gets
     bool retains = false;           // one of retained_replies_max: keeps the winner for late votes

@@ -26,6 +26,7 @@ void Worker::release_decided() {
         if (!record.open || !record.listed) continue;
         record.listed = false;
         settle(record);
+        if (!record.deferred.empty() && record.ballot.decided()) forgo_deferred(record);
         if (record.ballot.complete() && !record.awaits_units()) {
             close(record);
         } else if (record.released && record.ballot.verdict() == Verdict::agreed) {
@@ -273,6 +274,7 @@ void Worker::give_up(Answer& answer) {
 
 void Worker::close(Record& record) {
     GroupCounters& counters = counters_.groups[record.group];
+    forgo(record, record.deferred);
     if (record.key.unit == 0) {
         record.ballot.missing().for_each([&](ReplicaId slot) { answered(record.group, slot); });
     }
@@ -310,6 +312,7 @@ void Worker::expire() {
         for (unsigned i = 0; i < expiries_per_turn_max; ++i) {
             Record* record = records_.oldest(group);
             if (record == nullptr || now_ - record->opened_at < deadline) break;
+            forgo(*record, record->deferred);
             record->ballot.expire();
             settle(*record);
             close(*record);

@@ -71,7 +71,8 @@ Record* Worker::record_for(const Arrival& arrival, ReplicaId slot) {
         return matcher.answers(candidate.request_payload(), payload);
     };
     Record* record = records_.find(arrival.key, arrival.hash, [&](const Record& candidate) {
-        return candidate.ballot.missing().contains(slot) && answers(candidate);
+        return (candidate.ballot.missing() - candidate.deferred).contains(slot) &&
+               answers(candidate);
     });
     return record != nullptr ? record : records_.find(arrival.key, arrival.hash, answers);
 }
@@ -92,7 +93,8 @@ bool Worker::equals_a_checked_reply(const Record& record, const Answer& answer) 
 
 // Takes over the packet of `answer`.
 void Worker::vote(Record& record, ReplicaId slot, const Answer& answer) {
-    const PlanGroup& group = plan_->groups[record.group];
+    // It cannot know the request yet.
+    if (record.deferred.contains(slot)) return drop(answer.packet, DropReason::reply_stranger);
     ReplicaCounters& counters = counters_.groups[record.group].replicas[slot.value];
     if (record.ballot.asked().contains(slot) && !record.ballot.voted().contains(slot)) {
         counters.replies.add(1);
@@ -102,10 +104,7 @@ void Worker::vote(Record& record, ReplicaId slot, const Answer& answer) {
     const Outcome outcome = record.ballot.cast(
         slot, [&](ReplicaId holder) { return likeness(record, answer, holder); });
     // What serves the client by itself is kept, however it compares.
-    const bool alone =
-        group.mode == config::Mode::observe || (group.quorum_lost == config::QuorumLost::open &&
-                                                record.ballot.verdict() == voter::Verdict::split);
-    const bool serves = alone && slot == group.primary && !record.released;
+    const bool serves = !record.released && serves_alone(record, slot);
     switch (outcome) {
         case Outcome::first:
         case Outcome::same:
@@ -132,6 +131,15 @@ void Worker::vote(Record& record, ReplicaId slot, const Answer& answer) {
     if ((record.ballot.decided() && !was_decided) || record.ballot.complete() || serves) {
         list(record);
     }
+}
+
+// Whether the client gets the reply of `slot` without a quorum.
+bool Worker::serves_alone(const Record& record, ReplicaId slot) const {
+    const PlanGroup& group = plan_->groups[record.group];
+    if (slot != group.primary) return false;
+    return group.mode == config::Mode::observe ||
+           (group.quorum_lost == config::QuorumLost::open &&
+            record.ballot.verdict() == voter::Verdict::split);
 }
 
 void Worker::keep_if(bool wanted, Record& record, ReplicaId slot, const Answer& answer) {
@@ -187,7 +195,7 @@ Record* Worker::open_unit(const Arrival& arrival) {
     first->units_opened |= bit;
     record->path = first->path;
     record->order = first->order;
-    record->ballot = voter::Ballot(first->ballot.asked(), first->ballot.rules());
+    record->ballot = voter::Ballot(first->ballot.asked() - first->deferred, first->ballot.rules());
     rte_mbuf_refcnt_update(first->request, 1);
     counters_.made.add(1);
     held_ += 1;

@@ -55,8 +55,8 @@ void Worker::request(std::uint8_t port, Arrival& arrival) {
             return answer_dns_error(port, arrival, *rcode, DropReason::refused_kind);
         }
     }
-    SlotSet ask;
-    const DropReason reason = sequence(port, arrival, ask);
+    Asking asking;
+    const DropReason reason = sequence(port, arrival, asking);
     if (reason == DropReason::no_quorum || reason == DropReason::group_halted) {
         if (plan_->groups[service.group].quorum_lost == config::QuorumLost::error) {
             return answer_error(port, arrival, reason);
@@ -66,12 +66,12 @@ void Worker::request(std::uint8_t port, Arrival& arrival) {
 
     Record* record = records_.open(arrival.key, arrival.hash, service.group, now_);
     if (record == nullptr) return drop(arrival.packet, DropReason::ballots_full);
-    open_ballot(port, arrival, *record, ask);
-    give_to_replicas(*record, ask);
+    open_ballot(port, arrival, *record, asking);
+    give_to_replicas(*record, asking.now);
 }
 
-// What may happen to this request now: `ask` is who gets it.
-DropReason Worker::sequence(std::uint8_t port, const Arrival& arrival, SlotSet& ask) {
+// What may happen to this request now: `asking` is who gets it, and when.
+DropReason Worker::sequence(std::uint8_t port, const Arrival& arrival, Asking& asking) {
     const PlanService& service = plan_->services[arrival.service];
     const PlanGroup& group = plan_->groups[service.group];
     const DropReason reason = group.logged ? log_refuses(port, arrival) : not_now(arrival);
@@ -82,14 +82,18 @@ DropReason Worker::sequence(std::uint8_t port, const Arrival& arrival, SlotSet& 
     SlotSet with_room = group.logged ? log_ask(service.group, room) : group.fed;
     if (group.logged) {
         // A stranger waits for room, but does not make a replica fall behind.
-        ask = log_ask(service.group, group.inflight_max);
+        asking.now = log_ask(service.group, group.inflight_max);
     } else {
         group.fed.for_each([&](voter::ReplicaId slot) {
             if (inflight_[service.group][slot.value] < room) return;
             with_room.erase(slot);
-            counters_.groups[service.group].replicas[slot.value].skipped.add(1);
+            if (deferred_[service.group][slot.value].has_room(known)) {
+                asking.later.insert(slot);
+            } else {
+                counters_.groups[service.group].replicas[slot.value].skipped.add(1);
+            }
         });
-        ask = with_room;
+        asking.now = with_room;
     }
     const unsigned needed = group.mode == config::Mode::observe ? 1 : group.rules.quorum;
     const bool primary_suffices =
@@ -131,7 +135,7 @@ DropReason Worker::repeated(Record& record) {
         return DropReason::none;
     }
     counters_.groups[record.group].retransmissions.add(1);
-    give_to_replicas(record, record.ballot.missing() & group.fed);
+    give_to_replicas(record, (record.ballot.missing() - record.deferred) & group.fed);
     return DropReason::retransmission_absorbed;
 }
 
@@ -140,12 +144,13 @@ bool Worker::flow_waits(const Arrival& arrival) {
                          [](const Record& record) { return !record.ballot.decided(); }) != nullptr;
 }
 
-void Worker::open_ballot(std::uint8_t port, Arrival& arrival, Record& record, SlotSet ask) {
+void Worker::open_ballot(std::uint8_t port, Arrival& arrival, Record& record,
+                         const Asking& asking) {
     const PlanService& service = plan_->services[arrival.service];
     const PlanGroup& group = plan_->groups[service.group];
     wire::Frame& frame = arrival.frame;
     record.path = return_path(port, frame);
-    record.ballot = voter::Ballot(ask & group.admitted, group.rules);
+    record.ballot = voter::Ballot((asking.now | asking.later) & group.admitted, group.rules);
     rte_mbuf* packet = arrival.packet;
 
     // The frame as every replica gets it: untagged, on the private link, without padding.
@@ -166,8 +171,10 @@ void Worker::open_ballot(std::uint8_t port, Arrival& arrival, Record& record, Sl
     held_ += 1;
     open_records_[service.group] += 1;
     counters_.groups[service.group].requests.add(1);
-    record.ballot.asked().for_each(
-        [&](voter::ReplicaId slot) { inflight_[service.group][slot.value] += 1; });
+    (asking.now & group.admitted).for_each([&](voter::ReplicaId slot) {
+        inflight_[service.group][slot.value] += 1;
+    });
+    if (!asking.later.empty()) defer(record, asking.later);
     if (group.logged) log_request(record);
 }
 

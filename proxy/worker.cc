@@ -34,6 +34,7 @@ Worker::Worker(const WorkerSettings& settings, const WorkerSurroundings& surroun
       records_(settings.records),
       known_(settings.ticks_per_second * known_for_ms / 1000),
       workspace_(voter::make_workspace()),
+      deferred_(std::make_unique<DeferredQueue[][voter::replicas_max]>(groups_max)),
       tx_(std::make_unique<std::array<TxBuffer, ports_max>>()),
       compose_buffer_(jumbo_len_max),
       offered_(&no_plan) {
@@ -101,9 +102,11 @@ void Worker::withdraw(std::uint8_t group, ReplicaId slot) {
     for (Record* record = records_.oldest(group); record != nullptr;
          record = records_.next(*record)) {
         record->ballot.withdraw(slot);
+        record->deferred.erase(slot);
         if (record->ballot.decided() || record->ballot.complete()) list(*record);
     }
     inflight_[group][slot.value] = 0;
+    deferred_[group][slot.value].clear();
 }
 
 // An answer, or the end of waiting for one.
@@ -164,6 +167,7 @@ bool Worker::port_is_a_services(wire::Bytes frame, bool whole, std::uint8_t prot
 }
 
 std::uint64_t Worker::next_deadline() {
+    if (!decided_.empty()) return now_;
     std::uint64_t next = UINT64_MAX;
     for (std::uint8_t group = 0; group < plan_->groups_count; ++group) {
         if (const Record* record = records_.oldest(group)) {

@@ -205,8 +205,8 @@ def ask_all(connection, server, questions, expected=None, window=64, timeout=2.0
     """Asks questions[i mod len] for i below `total`, `window` at a time, and holds each answer
     against expected[name lower-cased, type]. Without `expected`, answers are collected into a
     dictionary of that shape, returned beside the tally. `connection` is a UDP socket; `pace` is
-    called now and then (to do something in the middle); `rate` bounds the questions a second. Numbers are used again only after their
-    query was answered or lost."""
+    called now and then (to do something in the middle); `rate` bounds the questions a second.
+    Numbers are used again only after their query was answered or lost."""
     tally, collected = Tally(), {}
     total = len(questions) if total is None else total
     connection.setblocking(False)

@@ -23,10 +23,6 @@ harness.enter(servers=["nsd", "knot", "bind9"])
 
 SERVER = appliance.DNS_ADDRESS
 NAMES = ("nsd", "knot", "named")
-# Questions a second in the long run: less than what the slowest of the three can answer. Quorate
-# does not wait for the slowest, so a client that knows no bound drives it behind its window, and
-# where one of the others lies, its vote is then missing.
-RATE = 3000
 WAY = pathlib.Path(tempfile.gettempdir(), f"quorate-poison-{os.getpid()}")
 
 
@@ -52,8 +48,7 @@ def lines():
 class Service(unittest.TestCase):
     """One appliance for all tests of a class."""
 
-    # What is tested here is not how late a busy machine may make an honest server.
-    changes = (("deadline_ms = 300", "deadline_ms = 1500"),)
+    changes = ()
 
     @classmethod
     def setUpClass(cls):
@@ -150,7 +145,10 @@ class Voted(Service):
         queries = self.lab.file("queries", "".join(f"{name} {qtype}\n" for name, qtype in questions))
         with self.altered("knot"):
             self.long_run(questions, expected)
+            before = self.appliance.figures()
             through = self.dnsperf(self.client, queries)
+            change = appliance.difference(before, self.appliance.settled())
+            print({key: value for key, value in change.items() if value})
         replica = tomllib.loads(self.appliance.config.read_text())["group"][0]["replica"][0]
         beside, program = self.lab.lone_server(replica, self.appliance.config, "single")
         single = self.dnsperf(beside, queries)
@@ -162,11 +160,10 @@ class Voted(Service):
 
     def long_run(self, questions, expected):
         before = self.appliance.figures()
-        tally, _ = dns.ask_all(self.connection, SERVER, questions, expected, total=100_000,
-                               rate=RATE)
+        tally, _ = dns.ask_all(self.connection, SERVER, questions, expected, total=100_000)
         print(f"checked, one lies: {tally}; p50 {tally.percentile(0.5) * 1e6:.0f} us, "
               f"p99 {tally.percentile(0.99) * 1e6:.0f} us")
-        change = appliance.difference(before, self.appliance.settled(quiet_s=1.8))
+        change = appliance.difference(before, self.appliance.settled())
         figures = {key: value for key, value in change.items() if value}
         self.assertEqual((tally.wrong, tally.lost, tally.unasked), (0, 0, 0), tally.wrongs)
         self.assertEqual(tally.right, 100_000, figures)
@@ -175,8 +172,7 @@ class Voted(Service):
         self.assertGreater(change["dissent knot"], 5_000)
 
     def dnsperf(self, client, queries):
-        result = client.run(["dnsperf", "-s", SERVER[0], "-d", queries, "-n", "25", "-q", "64",
-                             "-Q", RATE],
+        result = client.run(["dnsperf", "-s", SERVER[0], "-d", queries, "-n", "25", "-q", "64"],
                             timeout=120)
         return dns.dnsperf_figures(result.stdout)
 
@@ -229,7 +225,7 @@ class Poisoned(Service):
                     self.assertIn(opt, ({entry for entry in dns.whole(clean[line])[2][2]
                                          if entry[1] == 41}, {(b"", 41, 1232, 0, b"")}))
             # Silence is known only when the deadline has passed.
-            change = appliance.difference(before, self.appliance.settled(quiet_s=1.8))
+            change = appliance.difference(before, self.appliance.settled())
             seen[way] = change["dissent nsd"] + change["silence nsd"]
             self.assertEqual(change["dissent"] + change["silence"], seen[way], f"{way}: {change}")
         WAY.write_text("honest\n")

@@ -96,6 +96,84 @@ TEST(Pipeline, RepetitionsTakeNoPlaceInTheWindow) {
     EXPECT_EQ(appliance.dropped(DropReason::strangers_full), 0u);
 }
 
+// A liar beside a slow honest replica: what the slow one has no room for waits for it, because its
+// vote decides. What the others agree on meanwhile is not asked of it any more.
+TEST(Pipeline, ASlowReplicaIsWaitedForWhereItsVoteDecides) {
+    Shape setup;
+    setup.inflight_max = 8;
+    setup.stranger_inflight_max = 8;
+    Appliance appliance(setup);
+    const auto truth = [](unsigned i) { return body(i, "right"); };
+    constexpr unsigned agreed_first = 20;
+    constexpr unsigned requests = 24;  // of the last four one liar and one honest answer come first
+    for (unsigned i = 0; i < requests; ++i) {
+        ask(appliance, client, body(i, "what"));
+        ASSERT_TRUE(appliance.step());
+        answer(appliance, {0}, client, truth(i));
+        answer(appliance, {1}, client, i < agreed_first ? truth(i) : body(i, "wrong"));
+        ASSERT_TRUE(appliance.step());
+    }
+    EXPECT_EQ(appliance.to_client().size(), agreed_first);
+    EXPECT_EQ(appliance.to_replica(2).size(), setup.inflight_max);
+    EXPECT_EQ(appliance.group().replicas[2].skipped.get(), agreed_first - setup.inflight_max);
+
+    // It answers what it has, and is given what is undecided, no more.
+    for (unsigned i = 0; i < setup.inflight_max; ++i) answer(appliance, {2}, client, truth(i));
+    ASSERT_TRUE(appliance.step());
+    EXPECT_EQ(appliance.to_replica(2).size(), requests - agreed_first);
+    for (unsigned i = agreed_first; i < requests; ++i) answer(appliance, {2}, client, truth(i));
+    ASSERT_TRUE(appliance.step());
+    EXPECT_EQ(appliance.to_client().size(), requests - agreed_first);
+    EXPECT_EQ(appliance.group().agreed.get(), requests);
+    EXPECT_EQ(appliance.group().split.get(), 0u);
+    EXPECT_EQ(appliance.group().replicas[1].dissent.get(), requests - agreed_first);
+    EXPECT_EQ(appliance.group().replicas[2].silence.get(), 0u);
+    EXPECT_TRUE(appliance.finish());
+}
+
+// Who has not been given the request cannot answer it, and is not to blame when it never is.
+TEST(Pipeline, WhoWaitsForRoomHasNoVoteYet) {
+    Shape setup;
+    setup.inflight_max = 2;
+    setup.stranger_inflight_max = 2;
+    Appliance appliance(setup);
+    for (unsigned i = 0; i < 3; ++i) {
+        ask(appliance, client, body(i, "what"));
+        ASSERT_TRUE(appliance.step());
+        answer(appliance, {0}, client, body(i, "right"));
+        answer(appliance, {1}, client, body(i, i < 2 ? "right" : "wrong"));
+    }
+    answer(appliance, {2}, client, body(2, "wrong"));
+    ASSERT_TRUE(appliance.step());
+    EXPECT_EQ(appliance.to_client().size(), 2u);
+    EXPECT_EQ(appliance.dropped(DropReason::reply_stranger), 1u);
+    ASSERT_TRUE(appliance.step(300'001));
+    EXPECT_EQ(appliance.group().split.get(), 1u);
+    EXPECT_EQ(appliance.group().replicas[2].skipped.get(), 1u);
+    EXPECT_EQ(appliance.group().replicas[2].silence.get(), 2u);
+    EXPECT_TRUE(appliance.finish());
+}
+
+// Closed and opened anew, a record is not taken for the one that waited.
+TEST(Pipeline, WhatWaitedAndIsOverIsNotAsked) {
+    Shape setup;
+    setup.inflight_max = 1;
+    setup.stranger_inflight_max = 1;
+    Appliance appliance(setup);
+    for (unsigned i = 0; i < 200; ++i) {
+        ask(appliance, client, body(i, "what"));
+        ASSERT_TRUE(appliance.step());
+        answer(appliance, {0, 1}, client, body(i, "right"));
+        ASSERT_TRUE(appliance.step());
+    }
+    EXPECT_EQ(appliance.to_replica(2).size(), 1u);
+    answer(appliance, {2}, client, body(0, "right"));
+    ASSERT_TRUE(appliance.step());
+    EXPECT_TRUE(appliance.to_replica(2).empty());
+    EXPECT_EQ(appliance.group().agreed.get(), 200u);
+    EXPECT_TRUE(appliance.finish());
+}
+
 // fifo knows requests by their order alone: with one decided and not yet closed (somebody is late),
 // the replies to the next belong to the next.
 TEST(Pipeline, FifoRepliesGoToTheRequestThatWaitsForThem) {

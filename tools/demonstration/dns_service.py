@@ -10,7 +10,7 @@ import harness
 SERVICE = appliance.DNS_ADDRESS[0]
 RATE = 2000       # queries a second that dnsperf sends
 SECONDS = 2.5     # for so long in each step
-OUTSTANDING = 100  # of them unanswered at most: fewer than the group's inflight_max
+OUTSTANDING = 64  # of them unanswered at most
 CHECKED = 1500    # answers that our own client compares with the truth in each step
 LIE = appliance.DnsAppliance.LIE
 

@@ -88,8 +88,13 @@ def _init(argv):
     child = os.fork()
     if child == 0:
         os.execv(argv[0], argv)
+
+    def pass_on(number, _):
+        with contextlib.suppress(ProcessLookupError):  # it had the same signal, and was faster
+            os.kill(child, number)
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda number, _: os.kill(child, number))
+        signal.signal(number, pass_on)
     while True:
         try:
             pid, status = os.wait()

@@ -1,4 +1,6 @@
 // The operator's commands and the status object.
+#include <algorithm>
+
 #include <unistd.h>
 
 #include "proxy/runtime/appliance.hh"
@@ -237,7 +239,8 @@ Json Appliance::group_status(std::uint8_t index) const {
         std::uint64_t seen = 0;
         for (unsigned i = 0; i < LatencyHistogram::buckets_count; ++i) {
             seen += buckets[i];
-            if (seen > wanted) return to_us(LatencyHistogram::bucket_ns(i));
+            // The middle of the highest bucket may be above what was ever seen.
+            if (seen > wanted) return to_us(std::min(LatencyHistogram::bucket_ns(i), max_ns));
         }
         return to_us(max_ns);
     };

@@ -28,6 +28,7 @@ struct Leave {
 void add_check(CLI::App& app);
 void add_compare(CLI::App& app);
 void add_reload(CLI::App& app);
+void add_replay(CLI::App& app);
 void add_replica(CLI::App& app);
 void add_status(CLI::App& app);
 void add_top(CLI::App& app);

@@ -47,6 +47,7 @@ int run(int argc, char** argv) {
 
     add_check(app);
     add_compare(app);
+    add_replay(app);
     add_replica(app);
     add_status(app);
     add_top(app);

@@ -1,0 +1,204 @@
+#include "tools/quorate/replay_session.hh"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <ctime>
+#include <optional>
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "tools/quorate/control_client.hh"
+#include "tools/quorate/proxy_process.hh"
+#include "tools/quorate/proxy_status.hh"
+#include "tools/quorate/replay_progress.hh"
+
+namespace quorate {
+namespace {
+
+using std::chrono::milliseconds;
+using Clock = std::chrono::steady_clock;
+
+constexpr milliseconds look_interval{100};
+constexpr milliseconds answer_timeout{5'000};
+constexpr auto ready_timeout = std::chrono::seconds(30);  // DPDK starts, and a log may be replayed
+
+class Session {
+  public:
+    Session(const config::Config& config, const ReplaySettings& settings, EndSignals& signals,
+            ProxyProcess proxy)
+        : config_(config),
+          settings_(settings),
+          signals_(signals),
+          proxy_(std::move(proxy)),
+          progress_(settings.requests) {}
+
+    tl::expected<ReplayResult, std::string> run();
+
+  private:
+    tl::expected<void, std::string> wait_until_ready();
+    tl::expected<void, std::string> feed(replay::Stream& stream);
+    tl::expected<void, std::string> look();
+    bool ready() const;
+    std::string why_ended();
+    void pass_on_words();
+
+    const config::Config& config_;
+    const ReplaySettings& settings_;
+    EndSignals& signals_;
+    ProxyProcess proxy_;
+    ReplayProgress progress_;
+    std::optional<ControlClient> control_;
+    nlohmann::json status_;
+    bool interrupted_ = false;
+};
+
+tl::expected<ReplayResult, std::string> Session::run() {
+    if (auto is = wait_until_ready(); !is) return tl::unexpected(is.error());
+    ReplayResult result;
+    replay::Stream stream(config_, settings_.stream, proxy_.take_requests());
+    if (auto fed = feed(stream); !fed) {
+        proxy_.end();
+        return tl::unexpected(fed.error());
+    }
+    if (interrupted_) {
+        stream.abandon();
+    } else {
+        stream.finish();
+    }
+    if (control_) [[maybe_unused]]
+        const auto ignored = control_->ask({{"command", "shutdown"}});
+    proxy_.end();
+    pass_on_words();
+    progress_.end();
+    result.status = std::move(status_);
+    result.outcome.capture = settings_.stream.capture.string();
+    result.outcome.speed = settings_.stream.speed;
+    result.outcome.window = settings_.window;
+    result.outcome.passes = stream.passes_begun();
+    result.outcome.interrupted = interrupted_;
+    result.outcome.complaint = stream.complaint();
+    result.outcome.wanted = settings_.stream.wanted;
+    result.outcome.tally = stream.tally();
+    return result;
+}
+
+tl::expected<void, std::string> Session::wait_until_ready() {
+    const auto deadline = Clock::now() + ready_timeout;
+    while (Clock::now() < deadline) {
+        if (signals_.came(look_interval)) return tl::unexpected(std::string("ended by hand"));
+        pass_on_words();
+        if (proxy_.ended()) return tl::unexpected(why_ended());
+        if (!control_) {
+            auto connected = ControlClient::connect(config_.control_socket(), answer_timeout);
+            if (!connected) continue;
+            control_.emplace(std::move(*connected));
+        }
+        if (auto looked = look(); !looked) return looked;
+        if (ready()) return {};
+    }
+    return tl::unexpected(
+        std::string("no quorum of the replicas is admitted; `quorate replica list` says why"));
+}
+
+// Every group that has replicas to answer does.
+bool Session::ready() const {
+    const ProxyStatus status = read_status(status_);
+    return std::all_of(status.groups.begin(), status.groups.end(), [&](const GroupStatus& group) {
+        const auto index = config_.group_index(group.name);
+        const bool used = index && std::find(settings_.groups.begin(), settings_.groups.end(),
+                                             *index) != settings_.groups.end();
+        return !used || group.answers();
+    });
+}
+
+tl::expected<void, std::string> Session::feed(replay::Stream& stream) {
+    while (true) {
+        const bool end = signals_.came(look_interval);
+        pass_on_words();
+        if (proxy_.ended()) return tl::unexpected(why_ended());
+        if (end && !interrupted_) {
+            interrupted_ = true;
+            if (auto told = control_->ask({{"command", "replay-stop"}}); !told) {
+                return tl::unexpected(told.error().what);
+            }
+        }
+        if (auto looked = look(); !looked) return looked;
+        const std::string state = status_["replay"].value("state", "");
+        if (state == "done") {
+            // What the workers reported last is written down by then.
+            (void)signals_.came(look_interval);
+            return look();
+        }
+        if (state == "broken") {
+            return tl::unexpected("the requests stopped in the middle of one: " +
+                                  stream.complaint());
+        }
+        progress_.show(status_);
+    }
+}
+
+tl::expected<void, std::string> Session::look() {
+    auto status = control_->ask_status();
+    if (!status) return tl::unexpected(status.error().what);
+    status_ = std::move(*status);
+    if (!status_.is_object() || !status_.contains("replay") || !status_["replay"].is_object()) {
+        return tl::unexpected("another quorate-proxy answers on " +
+                              config_.control_socket().string());
+    }
+    return {};
+}
+
+std::string Session::why_ended() {
+    pass_on_words();
+    return "quorate-proxy ended early (" + *proxy_.ended() + ")";
+}
+
+void Session::pass_on_words() {
+    for (const std::string& line : proxy_.take_lines()) progress_.say(line);
+}
+
+}  // namespace
+
+EndSignals::EndSignals() {
+    sigemptyset(&signals_);
+    for (const int signal : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&signals_, signal);
+    sigprocmask(SIG_BLOCK, &signals_, nullptr);
+}
+
+bool EndSignals::came(milliseconds wait) {
+    const timespec time{wait.count() / 1000, (wait.count() % 1000) * 1'000'000};
+    came_ = ::sigtimedwait(&signals_, nullptr, &time) > 0 || came_;
+    return came_;
+}
+
+tl::expected<ReplayResult, std::string> run_replay(const config::Config& config,
+                                                   const ReplaySettings& settings,
+                                                   EndSignals& signals) {
+    auto proxy = ProxyProcess::replay(settings.config_file, settings.window);
+    if (!proxy) return tl::unexpected(proxy.error());
+    return Session(config, settings, signals, std::move(*proxy)).run();
+}
+
+std::string proxy_in_the_way(const config::Config& config) {
+    const auto lock = config.state_dir / "proxy.lock";
+    const int descriptor = ::open(lock.c_str(), O_RDWR | O_CLOEXEC);
+    if (descriptor < 0) return {};
+    const bool free = ::flock(descriptor, LOCK_EX | LOCK_NB) == 0;
+    ::close(descriptor);
+    if (free) return {};
+    std::string who = "a quorate-proxy";
+    if (auto control = ControlClient::connect(config.control_socket(), milliseconds(1'000))) {
+        if (const auto status = control->ask_status(); status && status->contains("pid")) {
+            who += " (process " + (*status)["pid"].dump() + ")";
+        }
+    }
+    return who + " runs with this configuration, on " + config.state_dir.string() +
+           ": stop it for the time of the replay, or replay with a configuration that has another "
+           "appliance.name and state_dir";
+}
+
+}  // namespace quorate

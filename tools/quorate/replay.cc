@@ -9,6 +9,7 @@
 #include <CLI/CLI.hpp>
 
 #include "config/config.hh"
+#include "config/words.hh"
 #include "tools/quorate/commands.hh"
 #include "tools/quorate/output.hh"
 #include "tools/quorate/replay_session.hh"
@@ -17,6 +18,8 @@
 namespace quorate {
 
 namespace {
+
+constexpr std::uintmax_t long_look_bytes = 256u << 20;  // a second or more
 
 struct Arguments {
     std::filesystem::path capture;
@@ -91,6 +94,12 @@ replay::Survey look_at(const config::Config& config, const Arguments& arguments)
     if (arguments.passes != 1 && !replay::can_be_read_again(arguments.capture) &&
         arguments.capture == "-") {
         complain("--loop needs a file: standard input can be read once", Exit::usage);
+    }
+    std::error_code error;
+    const auto bytes = std::filesystem::file_size(arguments.capture, error);
+    if (!error && bytes >= long_look_bytes) {
+        std::fprintf(stderr, "looking through %s (%s)\n", arguments.capture.c_str(),
+                     config::size_text(bytes).c_str());
     }
     auto found = replay::survey(arguments.capture, config, wanted_of(config, arguments));
     if (!found) complain(found.error(), Exit::failed);

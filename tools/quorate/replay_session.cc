@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <ctime>
 #include <optional>
+#include <thread>
 
 #include <fcntl.h>
 #include <signal.h>
@@ -24,6 +25,7 @@ using Clock = std::chrono::steady_clock;
 
 constexpr milliseconds look_interval{100};
 constexpr milliseconds answer_timeout{5'000};
+constexpr milliseconds leave_timeout{2'000};
 constexpr auto ready_timeout = std::chrono::seconds(30);  // DPDK starts, and a log may be replayed
 
 class Session {
@@ -161,6 +163,23 @@ void Session::pass_on_words() {
     for (const std::string& line : proxy_.take_lines()) progress_.say(line);
 }
 
+bool is_free(const std::filesystem::path& lock) {
+    const int descriptor = ::open(lock.c_str(), O_RDWR | O_CLOEXEC);
+    if (descriptor < 0) return true;  // there never was one
+    const bool free = ::flock(descriptor, LOCK_EX | LOCK_NB) == 0;
+    ::close(descriptor);
+    return free;
+}
+
+// nullopt: nobody answers.
+std::optional<std::string> pid_of_proxy(const config::Config& config) {
+    auto control = ControlClient::connect(config.control_socket(), milliseconds(1'000));
+    if (!control) return std::nullopt;
+    const auto status = control->ask_status();
+    if (!status || !status->contains("pid")) return std::nullopt;
+    return (*status)["pid"].dump();
+}
+
 }  // namespace
 
 EndSignals::EndSignals() {
@@ -185,20 +204,19 @@ tl::expected<ReplayResult, std::string> run_replay(const config::Config& config,
 
 std::string proxy_in_the_way(const config::Config& config) {
     const auto lock = config.state_dir / "proxy.lock";
-    const int descriptor = ::open(lock.c_str(), O_RDWR | O_CLOEXEC);
-    if (descriptor < 0) return {};
-    const bool free = ::flock(descriptor, LOCK_EX | LOCK_NB) == 0;
-    ::close(descriptor);
-    if (free) return {};
-    std::string who = "a quorate-proxy";
-    if (auto control = ControlClient::connect(config.control_socket(), milliseconds(1'000))) {
-        if (const auto status = control->ask_status(); status && status->contains("pid")) {
-            who += " (process " + (*status)["pid"].dump() + ")";
+    const auto deadline = Clock::now() + leave_timeout;
+    while (!is_free(lock)) {
+        const auto pid = pid_of_proxy(config);
+        if (!pid && Clock::now() < deadline) {  // it may be on its way out
+            std::this_thread::sleep_for(look_interval);
+            continue;
         }
+        return "a quorate-proxy" + (pid ? " (process " + *pid + ")" : "") +
+               " runs with this configuration, on " + config.state_dir.string() +
+               ": stop it for the time of the replay, or replay with a configuration that has "
+               "another appliance.name and state_dir";
     }
-    return who + " runs with this configuration, on " + config.state_dir.string() +
-           ": stop it for the time of the replay, or replay with a configuration that has another "
-           "appliance.name and state_dir";
+    return {};
 }
 
 }  // namespace quorate

@@ -29,6 +29,7 @@ std::optional<Skip> skip_of(DropReason reason, const wire::Frame& frame) {
             return std::nullopt;
         case DropReason::unknown_ethertype:
         case DropReason::unknown_protocol:
+        case DropReason::bad_arp:
             return Skip::not_udp;
         case DropReason::bad_ip_source:
             return Skip::no_client;

@@ -18,7 +18,9 @@ namespace {
 
 using wire::DropReason;
 
-constexpr std::uint64_t pause_busy_ns = 20'000;    // the ring or the window is full
+// The ring or the window is full. Looks at every 20 us took a third of a core from workers and
+// replicas; a request takes longer than this pause.
+constexpr std::uint64_t pause_busy_ns = 100'000;
 constexpr std::uint64_t pause_ns_max = 1'000'000;  // between two looks for answers
 constexpr std::uint64_t pause_settle_ns = 10'000'000;
 constexpr unsigned quiet_looks_needed = 3;

@@ -134,7 +134,7 @@ void run(const Arguments& arguments) {
     settings.config_file = arguments.config;
     settings.groups = groups_of(config, found);
     settings.stream = {arguments.capture, found.wanted, arguments.speed, arguments.passes};
-    settings.requests = found.tally.taken_total() * arguments.passes;
+    settings.found = found;
     if (arguments.speed.top || arguments.window_given) {
         settings.window =
             arguments.window_given ? arguments.window : default_window(config, settings.groups);

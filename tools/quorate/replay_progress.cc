@@ -10,19 +10,20 @@
 namespace quorate {
 namespace {
 
-constexpr auto interval = std::chrono::seconds(5);
+constexpr std::chrono::milliseconds interval{5'000};
+constexpr std::chrono::milliseconds terminal_interval{200};
 
 }  // namespace
 
 ReplayProgress::ReplayProgress(std::uint64_t requests)
     : requests_(requests),
       terminal_(::isatty(STDERR_FILENO) == 1),
-      next_(std::chrono::steady_clock::now() + interval) {}
+      next_(std::chrono::steady_clock::now() + (terminal_ ? terminal_interval : interval)) {}
 
 void ReplayProgress::show(const nlohmann::json& status) {
     const auto now = std::chrono::steady_clock::now();
-    if (!terminal_ && now < next_) return;
-    next_ = now + interval;
+    if (now < next_) return;
+    next_ = now + (terminal_ ? terminal_interval : interval);
     const std::string text = progress_text(status, requests_);
     std::fprintf(stderr, terminal_ ? "\r\x1b[K%s" : "%s\n", text.c_str());
     shown_ = true;

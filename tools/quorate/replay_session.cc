@@ -36,7 +36,7 @@ class Session {
           settings_(settings),
           signals_(signals),
           proxy_(std::move(proxy)),
-          progress_(settings.requests) {}
+          progress_(settings.found.tally.taken_total() * settings.stream.passes) {}
 
     tl::expected<ReplayResult, std::string> run();
 
@@ -44,6 +44,7 @@ class Session {
     tl::expected<void, std::string> wait_until_ready();
     tl::expected<void, std::string> feed(replay::Stream& stream);
     tl::expected<void, std::string> look();
+    replay::Outcome outcome(const replay::Stream& stream) const;
     bool ready() const;
     std::string why_ended();
     void pass_on_words();
@@ -60,7 +61,6 @@ class Session {
 
 tl::expected<ReplayResult, std::string> Session::run() {
     if (auto is = wait_until_ready(); !is) return tl::unexpected(is.error());
-    ReplayResult result;
     replay::Stream stream(config_, settings_.stream, proxy_.take_requests());
     if (auto fed = feed(stream); !fed) {
         proxy_.end();
@@ -76,16 +76,22 @@ tl::expected<ReplayResult, std::string> Session::run() {
     proxy_.end();
     pass_on_words();
     progress_.end();
-    result.status = std::move(status_);
-    result.outcome.capture = settings_.stream.capture.string();
-    result.outcome.speed = settings_.stream.speed;
-    result.outcome.window = settings_.window;
-    result.outcome.passes = stream.passes_begun();
-    result.outcome.interrupted = interrupted_;
-    result.outcome.complaint = stream.complaint();
-    result.outcome.wanted = settings_.stream.wanted;
-    result.outcome.tally = stream.tally();
-    return result;
+    return ReplayResult{outcome(stream), std::move(status_)};
+}
+
+replay::Outcome Session::outcome(const replay::Stream& stream) const {
+    replay::Outcome outcome;
+    outcome.capture = settings_.stream.capture.string();
+    outcome.speed = settings_.stream.speed;
+    outcome.window = settings_.window;
+    outcome.interrupted = interrupted_;
+    outcome.complaint = stream.complaint();
+    outcome.wanted = settings_.stream.wanted;
+    // The stream is ahead of what was sent.
+    outcome.tally = settings_.found.complete ? settings_.found.tally : stream.tally();
+    const std::uint64_t a_pass = std::max<std::uint64_t>(1, outcome.tally.taken_total());
+    outcome.passes = (status_["replay"].value("sent", std::uint64_t{0}) + a_pass - 1) / a_pass;
+    return outcome;
 }
 
 tl::expected<void, std::string> Session::wait_until_ready() {

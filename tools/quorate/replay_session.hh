@@ -15,6 +15,7 @@
 #include "tools/quorate/replay_replicas.hh"
 #include "tools/replay/stream.hh"
 #include "tools/replay/summary.hh"
+#include "tools/replay/survey.hh"
 
 namespace quorate {
 
@@ -22,8 +23,8 @@ struct ReplaySettings {
     std::filesystem::path config_file;
     replay::StreamSettings stream;
     std::uint64_t window = 0;
+    replay::Survey found;
     std::vector<std::size_t> groups;  // that are asked, by index
-    std::uint64_t requests = 0;       // of all passes; 0: nobody knows
 };
 
 struct ReplayResult {

@@ -209,7 +209,8 @@ std::string summary_text(const Json& summary) {
     for (const Json& group : summary["groups"]) {
         if (group["requests"].get<std::uint64_t>() != 0) text += group_text(group);
     }
-    if (!summary["refused"].empty()) text += "refused, or without a vote of their own:\n" + reasons_text(summary["refused"]);
+    if (!summary["refused"].empty())
+        text += "refused, or without a vote of their own:\n" + reasons_text(summary["refused"]);
     if (!summary["dropped"].empty()) text += "dropped:\n" + reasons_text(summary["dropped"]);
     const Json& evidence = summary["evidence"];
     if (const auto records = evidence["records"].get<std::uint64_t>(); records != 0) {

@@ -18,7 +18,7 @@ struct Outcome {
     std::string capture;
     Speed speed;
     std::uint64_t window = 0;
-    std::uint64_t passes = 0;  // begun
+    std::uint64_t passes = 0;  // begun to be sent
     bool interrupted = false;  // somebody wanted it to end
     std::string complaint;     // why not everything was sent; empty: all was
     Wanted wanted;

@@ -64,12 +64,14 @@ TEST_F(Quorate, ExplainsItselfAndComplainsOnStderr) {
     EXPECT_TRUE(version.out.starts_with("quorate 0.")) << version.out;
     const Ran help = run("--help");
     EXPECT_EQ(help.code, 0);
-    for (const char* piece : {"check", "status", "top", "Exit codes:"}) {
+    for (const char* piece : {"check", "replay", "status", "top", "Exit codes:"}) {
         EXPECT_NE(help.out.find(piece), std::string::npos) << piece;
     }
     for (const char* arguments :
          {"", "frobnicate", "check", "check a b", "status --no-such", "top --interval 0",
-          "status --timeout x", "status --config a --socket b"}) {
+          "status --timeout x", "status --config a --socket b", "replay", "replay a.pcap",
+          "replay a.pcap -c x.toml --pps 3 --topspeed", "replay a.pcap -c x.toml --loop -1",
+          "replay a.pcap -c nowhere.toml"}) {
         const Ran ran = run(arguments);
         EXPECT_EQ(ran.code, 2) << arguments;
         EXPECT_EQ(ran.out, "") << arguments;

@@ -2,15 +2,14 @@
 """What voting costs on veth: requests a second with voting on and off, and the proxy's cycles for a
 request beside testpmd's for the same number of hops.
 
-    bench_veth.py [--json] [--rounds N] [--seconds S] [--window W] [--payload B] [--tiny]
+    bench_veth.py [--json] [--passes N] [--rounds N] [--seconds S] [--window W] [--payload B] [--tiny]
 
-One client, three echo services, each in a namespace of its own, af_packet ports throughout. The data
-plane (the proxy's worker, testpmd's) has one processor to itself and polls without ever sleeping;
-everything else shares the others. ../README.md says how the figures are meant.
+A proxy that votes, one that does not, and testpmd, each with a client and echo services in namespaces
+of their own, af_packet ports throughout, have short slices of load in turn. The data plane whose turn
+it is has one processor to itself and polls without sleeping; everything else shares the others. ../README.md says how the figures are meant.
 
 Everything lives in private namespaces, files included, and is gone however this ends. The exit status
-is 77 where it cannot run. Known limit: on two processors the client and the services are the
-bottleneck, not the proxy; so the cycles are given too, and its share of time.
+is 77 where it cannot run. Known limit: one flow from one client.
 """
 
 import argparse
@@ -38,12 +37,12 @@ PACKET_PORT = "qpairs=1,framesz=2048,blocksz=65536,framecnt=1024,qdisc_bypass=1"
 
 CONFIG = """
 [appliance]
-name = "bench"
+name = "{name}"
 state_dir = "{state_dir}"
 cpus = [{data_cpu}]
-idle_us = 1000000   # as testpmd: it never sleeps under load
+idle_us = 5000      # never asleep under load, as testpmd; out of the way when the other has its turn
 [client]
-ports = ["veth:qc0"]
+ports = ["veth:{client_port}"]
 [evidence]
 enabled = false
 [[service]]
@@ -154,29 +153,47 @@ def go_first():
             pathlib.Path(f"/proc/{pid}/autogroup").write_text("-20")
 
 
+class Stage:
+    """A proxy with its client and its three echo services."""
+
+    def __init__(self, lab, number, cpu):
+        self.lab, self.name = lab, f"bench{number}"
+        client_port, state_dir = f"qc{number}", lab.directory / f"state{number}"
+        names = [f"echo{slot}" for slot in range(REPLICAS)]
+        text = CONFIG.format(name=self.name, client_port=client_port, state_dir=state_dir, data_cpu=cpu,
+                             server=SERVER, port=PORT)
+        text += "".join(REPLICA.format(name=name, server=SERVER, port=PORT) for name in names)
+        self.client = lab.client(f"client{number}", ("10.53.0.2/24",), outer=client_port)
+        self.group = appliance.Appliance(lab, lab.file(f"{self.name}.toml", text), state_dir, "echo",
+                                         names)
+        self.replicas_run = False
+
+    def start(self, voting):
+        """Another process each time; the replicas stay, and are adopted."""
+        self.group.proxy = self.lab.proxy(self.group.config, self.group.state_dir, name=self.name,
+                                          arguments=[] if voting else ["--measure-without-voting"])
+        if not self.replicas_run:
+            self.lab.quorate("replica", "start", "--all", "--config", self.group.config)
+            self.replicas_run = True
+        self.group.wait_admitted()
+
+    def stop(self):
+        self.group.proxy.stop()
+
+
 class Bench:
     def __init__(self, lab, arguments, cpu, others):
         self.lab, self.arguments, self.cpu = lab, arguments, cpu
-        state_dir = lab.directory / "state"
-        names = [f"echo{slot}" for slot in range(REPLICAS)]
-        text = CONFIG.format(state_dir=state_dir, data_cpu=cpu, server=SERVER, port=PORT)
-        text += "".join(REPLICA.format(name=name, server=SERVER, port=PORT) for name in names)
-        self.client = lab.client(addresses=("10.53.0.2/24",))
-        self.group = appliance.Appliance(lab, lab.file("quorate.toml", text), state_dir, "echo", names)
-        self.start_testpmd(others)
-        self.group.start()
-        self.group.proxy.stop()
-
-    def start_testpmd(self, others):
-        """Its own client and its own echo service, with the same addresses."""
-        lab = self.lab
+        self.stages = [Stage(lab, number, cpu) for number in range(2)]
+        # testpmd has its own client and its own echo service, with the same addresses.
         self.beside = lab.client("beside", ("10.53.0.2/24",), outer="tp0")
         server = lab.client("server", (f"{SERVER}/24",), outer="tp1")
         server.start(["udp_echo", SERVER, PORT], "echo-alone")
-        self.testpmd = Testpmd(lab, ["tp0", "tp1"], self.cpu, others)
+        self.testpmd = Testpmd(lab, ["tp0", "tp1"], cpu, others)
 
-    def load(self, client):
+    def load(self, client, data_plane):
         arguments = self.arguments
+        thread = DataThread(data_plane, self.cpu)
         done = client.run([harness.BUILD / "benchmarks" / "veth" / "veth_load", SERVER, PORT,
                            "--window", arguments.window, "--payload", arguments.payload,
                            "--seconds", arguments.seconds, "--warm", arguments.seconds / 5])
@@ -184,65 +201,63 @@ class Bench:
         if report["answered"] == 0 or report["wrong"] or report["lost"] > report["answered"] / 1000:
             raise Trouble(f"the load did not go as it should: {report}")
         report["rate"] = report["answered"] / report["seconds"]
+        report["waited"] = thread.waited_s() / report["seconds"]
         return report
 
-    def proxy_round(self, voting):
-        """A proxy of its own for each measurement; the replicas stay and are adopted."""
-        proxy = self.lab.proxy(self.group.config, self.group.state_dir,
-                               arguments=[] if voting else ["--measure-without-voting"])
-        self.group.proxy = proxy
-        self.group.wait_admitted()
-        go_first()
-        before = proxy.control.status()
-        thread = DataThread(proxy.pid, self.cpu)
-        report = self.load(self.client)
-        report["waited"] = thread.waited_s() / report["seconds"]
-        after = proxy.control.status()
-        proxy.stop()
-        grown = {key: after[key] - before[key] for key in ("busy_turns", "busy_ticks", "uptime_s")}
-        group = [status["groups"][0] for status in (before, after)]
-        requests = group[1]["agreed"] - group[0]["agreed"]
-        if sum(replica["dissent"] + replica["silence"] for replica in group[1]["replicas"]):
-            raise Trouble("a replica was blamed: " + json.dumps(group[1]["replicas"]))
+    def proxy_slice(self, stage):
+        control = stage.group.proxy.control
+        before = control.status()
+        report = self.load(stage.client, stage.group.proxy.pid)
+        after = control.status()
+        groups = [status["groups"][0] for status in (before, after)]
+        if sum(replica["dissent"] + replica["silence"] for replica in groups[1]["replicas"]):
+            raise Trouble("a replica was blamed: " + json.dumps(groups[1]["replicas"]))
+        ticks = after["busy_ticks"] - before["busy_ticks"]
         received = after["conservation"]["received"] - before["conservation"]["received"]
-        report["cycles"] = grown["busy_ticks"] / requests
-        report["packets_per_turn"] = received / grown["busy_turns"]
+        report["cycles"] = ticks / (groups[1]["agreed"] - groups[0]["agreed"])
+        report["packets_per_turn"] = received / (after["busy_turns"] - before["busy_turns"])
         # Of the time under load: requests at their cost.
         report["busy"] = report["rate"] * report["cycles"] / after["ticks_per_second"]
         return report
 
-    def testpmd_round(self):
+    def testpmd_slice(self):
         self.testpmd.start()
-        thread = DataThread(self.testpmd.process.pid, self.cpu)
-        report = self.load(self.beside)
-        report["waited"] = thread.waited_s() / report["seconds"]
+        report = self.load(self.beside, self.testpmd.process.pid)
         report["cycles"], report["packets_per_poll"] = self.testpmd.stop()
         return report
 
-    def round(self, number):
-        """A report of each kind, one right after the other."""
-        kinds = ["on", "off", "testpmd"] if number % 2 == 0 else ["off", "on", "testpmd"]
-        reports = {}
-        for kind in kinds:
-            reports[kind] = self.testpmd_round() if kind == "testpmd" else self.proxy_round(kind == "on")
+    def round(self, number, stages):
+        """A slice of each kind, one right after the other; `stages` by kind."""
+        kinds = ["on", "off", "testpmd"] if number % 2 == 0 else ["testpmd", "off", "on"]
+        reports = {kind: self.testpmd_slice() if kind == "testpmd" else self.proxy_slice(stages[kind])
+                   for kind in kinds}
         for kind, report in sorted(reports.items()):
-            print(f"round {number + 1} {kind:8}", *(f"{key} {value:.4g}" for key, value
-                                                   in sorted(report.items())), file=sys.stderr)
+            print(f"round {number} {kind:8}", *(f"{key} {value:.4g}" for key, value
+                                               in sorted(report.items())), file=sys.stderr)
         return reports
 
     def run(self):
         """The least disturbed of up to twice as many rounds as are wanted."""
-        rounds = []
+        rounds, wanted = [], self.arguments.rounds
 
         def disturbance(reports):
             return max(report["waited"] for report in reports.values())
 
-        for number in range(2 * self.arguments.rounds):
-            rounds.append(self.round(number))
-            quiet = [reports for reports in rounds if disturbance(reports) <= WAITED_MAX]
-            if len(quiet) == self.arguments.rounds or self.arguments.tiny:
-                break
-        return sorted(rounds, key=disturbance)[:self.arguments.rounds]
+        for first in range(self.arguments.passes):
+            # The two change places with every pass: nothing of one of them adds up in the ratio.
+            stages = {"on": self.stages[first % 2], "off": self.stages[1 - first % 2]}
+            for kind, stage in stages.items():
+                stage.start(voting=kind == "on")
+            go_first()
+            quiet = 0
+            for _ in range(2 * wanted):
+                rounds.append(self.round(len(rounds), stages))
+                quiet += disturbance(rounds[-1]) <= WAITED_MAX
+                if quiet == wanted or self.arguments.tiny:
+                    break
+            for stage in stages.values():
+                stage.stop()
+        return sorted(rounds, key=disturbance)[:wanted * self.arguments.passes]
 
 
 def figures_of(rounds, arguments, cpu):
@@ -260,7 +275,7 @@ def figures_of(rounds, arguments, cpu):
 
     setting = (f"af_packet on veth, n = {REPLICAS}, {arguments.window} in flight from one client, "
                f"{arguments.payload} B payload; data plane alone on CPU {cpu}, client and services on "
-               f"the others; {len(rounds)} rounds of {arguments.seconds:g} s, in turn")
+               f"the others; {len(rounds)} rounds, a slice of {arguments.seconds:g} s each, in turn")
     hops = [cycles * (REPLICAS + 1) for cycles in values("testpmd", "cycles")]
     figures = {
         "ratio_vote_off": figure(
@@ -312,14 +327,15 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="one object on standard output")
-    parser.add_argument("--rounds", type=int, default=9, help="medians are over so many")
-    parser.add_argument("--seconds", type=float, default=2, help="of load, each measurement")
-    parser.add_argument("--window", type=int, default=64, help="requests in flight")
+    parser.add_argument("--passes", type=int, default=4, help="each with new processes")
+    parser.add_argument("--rounds", type=int, default=25, help="in each pass; medians are over all")
+    parser.add_argument("--seconds", type=float, default=0.15, help="of load in a slice")
+    parser.add_argument("--window", type=int, default=128, help="requests in flight")
     parser.add_argument("--payload", type=int, default=64, help="bytes, request and reply alike")
-    parser.add_argument("--tiny", action="store_true", help="one short round, to see that it runs")
+    parser.add_argument("--tiny", action="store_true", help="one round, to see that it runs")
     arguments = parser.parse_args()
     if arguments.tiny:
-        arguments.rounds, arguments.seconds = 1, 0.2
+        arguments.passes, arguments.rounds = 1, 1
     cpus = sorted(os.sched_getaffinity(0))
     if len(cpus) < 2:
         print("bench veth: needs two processors: one for the data plane alone")

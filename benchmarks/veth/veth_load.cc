@@ -30,6 +30,7 @@ constexpr unsigned window_max = 1024;  // a power of two
 constexpr unsigned burst_max = 64;
 constexpr std::size_t run_bytes_max = 65'000;
 constexpr std::size_t payload_max = 1472;
+constexpr int socket_buffer_bytes = 4 << 20;
 constexpr auto lost_after = std::chrono::milliseconds(500);
 
 [[noreturn]] void die(const std::string& what) {
@@ -46,6 +47,9 @@ int connect_udp(const std::string& address, std::uint16_t port) {
     // Wakes to look for what is lost.
     const timeval wait{0, 20'000};
     ::setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof wait);
+    // Beyond net.core.rmem_max where we may: a window of small datagrams is large in the kernel.
+    ::setsockopt(socket, SOL_SOCKET, SO_RCVBUFFORCE, &socket_buffer_bytes,
+                 sizeof socket_buffer_bytes);
     if (socket < 0 || ::connect(socket, reinterpret_cast<const sockaddr*>(&to), sizeof to) != 0) {
         die("cannot reach " + address + ": " + std::strerror(errno));
     }

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import socket
 import struct
 import subprocess
 import unittest
@@ -39,6 +40,16 @@ def queries(questions, **options):
     """A frame for each (name, type), each with an id and port of its own."""
     return [frame(dns.query(name, qtype, 1 + n % 65000), n, **options)
             for n, (name, qtype) in enumerate(questions)]
+
+
+def frame_v6(payload, number, to="fd53::53", source="fd53::2"):
+    addresses = socket.inet_pton(socket.AF_INET6, source) + socket.inet_pton(socket.AF_INET6, to)
+    header = struct.pack("!4H", 1024 + number, 53, 8 + len(payload), 0)
+    pseudo = addresses + struct.pack("!II", 8 + len(payload), 17)
+    sum_ = frames.checksum(pseudo + header + payload) or 0xFFFF
+    datagram = header[:6] + struct.pack("!H", sum_) + payload
+    packet = struct.pack("!IHBB", 6 << 28, len(datagram), 17, 64) + addresses + datagram
+    return frames.ethernet(CAPTURED, CAPTOR, packet, 0x86DD)
 
 
 def capture(frames_, gap_ns=0, snap=65535):
@@ -185,6 +196,13 @@ class Captures(Replay):
                                               "not_udp": 3, "other_port": 3, "wrong_checksum": 4})
         self.assertEqual(summary["answered"], 100, summary)
 
+    def test_both_address_families(self):
+        packets = [frame_v6(dns.query("www.example", "AAAA", n), n) for n in range(1, 101)]
+        packets += queries([("www.example", "A")] * 100)
+        summary, _ = self.replay(self.capture(packets), "--topspeed")
+        self.assertEqual((summary["taken"], summary["answered"]), ({"dns": 200}, 200), summary)
+        self.assertEqual(self.group(summary)["agreed"], 200)
+
     def test_a_capture_that_ends_too_early_is_said(self):
         packets = capture(queries([("www.example", "A")] * 100))
         path = self.lab.directory / "cut.pcap"
@@ -259,6 +277,14 @@ class Endings(Replay):
         self.assertNotIn("starting", said)
         self.assertEqual(summary["answered"], 200)
 
+    def test_the_proxy_dies(self):
+        program = self.endless()
+        proxy, = [pid for pid, name in harness.processes().items() if name == "quorate-proxy"]
+        os.kill(proxy, signal.SIGKILL)
+        self.assertEqual(program.process.wait(20), 1)
+        self.assertIn("quorate-proxy ended early (signal 9)", program.tail(1))
+        self.assert_nothing_runs()
+
     def test_a_proxy_of_the_same_configuration_is_in_the_way(self):
         self.lab.client()
         self.service.start()
@@ -267,6 +293,20 @@ class Endings(Replay):
         self.assertIn(f"process {self.service.proxy.pid}", complaint)
         self.assertIn("stop it", complaint)
         self.assertTrue(self.service.proxy.alive())
+
+
+class Wide(Replay):
+    """Several workers, of which one has the ring, between a client's side and another."""
+
+    changes = (*Replay.changes, ('topology = "vip"', 'topology = "inline"\nworkers = 2'),
+               ('ports = ["veth:qc0"]', 'ports = ["veth:qc0", "veth:qc1"]'))
+
+    def test_every_worker_has_its_part(self):
+        packets = queries(dns.varied(self.service.zone, 1000))
+        packets += [frame(b"a", 9, to="10.53.0.99")] * 10
+        summary, _ = self.replay(self.capture(packets), "--topspeed")
+        self.assertEqual((summary["taken"], summary["answered"]), ({"dns": 1000}, 1000), summary)
+        self.assertEqual(self.group(summary)["agreed"], 1000)
 
 
 class State(Replay):

@@ -47,6 +47,7 @@ class Session {
     replay::Outcome outcome(const replay::Stream& stream) const;
     bool ready() const;
     std::string why_ended();
+    std::string why_silent(const std::string& otherwise);
     void pass_on_words();
 
     const config::Config& config_;
@@ -131,7 +132,7 @@ tl::expected<void, std::string> Session::feed(replay::Stream& stream) {
         if (end && !interrupted_) {
             interrupted_ = true;
             if (auto told = control_->ask({{"command", "replay-stop"}}); !told) {
-                return tl::unexpected(told.error().what);
+                return tl::unexpected(why_silent(told.error().what));
             }
         }
         if (auto looked = look(); !looked) return looked;
@@ -151,7 +152,7 @@ tl::expected<void, std::string> Session::feed(replay::Stream& stream) {
 
 tl::expected<void, std::string> Session::look() {
     auto status = control_->ask_status();
-    if (!status) return tl::unexpected(status.error().what);
+    if (!status) return tl::unexpected(why_silent(status.error().what));
     status_ = std::move(*status);
     if (!status_.is_object() || !status_.contains("replay") || !status_["replay"].is_object()) {
         return tl::unexpected("another quorate-proxy answers on " +
@@ -163,6 +164,13 @@ tl::expected<void, std::string> Session::look() {
 std::string Session::why_ended() {
     pass_on_words();
     return "quorate-proxy ended early (" + *proxy_.ended() + ")";
+}
+
+// A proxy that does not answer has ended, as a rule, and is about to be seen to.
+std::string Session::why_silent(const std::string& otherwise) {
+    const auto deadline = Clock::now() + leave_timeout;
+    while (!proxy_.ended() && Clock::now() < deadline) std::this_thread::sleep_for(look_interval);
+    return proxy_.ended() ? why_ended() : otherwise;
 }
 
 void Session::pass_on_words() {

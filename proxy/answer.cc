@@ -56,7 +56,7 @@ void Worker::answer_echo(std::uint8_t index, rte_mbuf* packet, const wire::Frame
     if (!may_answer()) return drop(packet, DropReason::rate_limited);
     if (rte_mbuf* answer =
             frame.end() <= frame_len_max ? new_packet() : rte_pktmbuf_alloc(around_.jumbos)) {
-        const wire::LinkHeader link = link_to(return_path(index, frame));
+        const wire::LinkHeader link = return_path(index, frame).link;
         const std::size_t length = wire::write_echo_reply(room_of(answer), link, bytes_of(packet),
                                                           frame, next_identification());
         if (length > plan_->ports[index].mtu + link.length()) {
@@ -83,7 +83,7 @@ void Worker::refuse_tcp(std::uint8_t index, rte_mbuf* packet, const wire::Frame&
         return drop(packet, DropReason::rate_limited);
     if (rte_mbuf* answer = new_packet()) {
         send_own(index, answer,
-                 wire::write_tcp_reset(room_of(answer), link_to(return_path(index, frame)),
+                 wire::write_tcp_reset(room_of(answer), return_path(index, frame).link,
                                        bytes_of(packet), frame, next_identification()));
     }
     drop(packet, DropReason::tcp_refused);
@@ -99,11 +99,11 @@ void Worker::answer_dns_error(std::uint8_t index, const Arrival& arrival, std::u
                                 {compose_buffer_.data(), own_error_len_max});
     rte_mbuf* answer = length == 0 ? nullptr : new_packet();
     if (answer != nullptr) {
-        send_own(index, answer,
-                 wire::write_udp(room_of(answer), link_to(return_path(index, frame)),
-                                 frame.ip_destination, frame.destination_port, frame.ip_source,
-                                 frame.source_port, next_identification(),
-                                 {compose_buffer_.data(), length}));
+        send_own(
+            index, answer,
+            wire::write_udp(room_of(answer), return_path(index, frame).link, frame.ip_destination,
+                            frame.destination_port, frame.ip_source, frame.source_port,
+                            next_identification(), {compose_buffer_.data(), length}));
     }
     drop(arrival.packet, reason);
 }
@@ -119,7 +119,7 @@ void Worker::answer_error(std::uint8_t index, const Arrival& arrival, DropReason
     if (rte_mbuf* answer = new_packet()) {
         const wire::Bytes packet = bytes_of(arrival.packet);
         send_own(index, answer,
-                 write_unreachable(room_of(answer), link_to(return_path(index, frame)),
+                 write_unreachable(room_of(answer), return_path(index, frame).link,
                                    frame.ip_destination, frame.ip_source,
                                    packet.subspan(frame.l3_offset, frame.end() - frame.l3_offset)));
     }
@@ -136,20 +136,21 @@ std::size_t Worker::write_unreachable(wire::MutableBytes out, const wire::LinkHe
         v4 ? wire::icmp_code_host : wire::icmpv6_code_address, 0, packet, next_identification());
 }
 
-ReturnPath Worker::return_path(std::uint8_t index, const wire::Frame& frame) const {
-    ReturnPath path;
-    path.client = plan_->has_gateway ? plan_->gateway : frame.source;
+// Filled where it is to be, like Arrival::set_key().
+void Worker::set_return_path(ReturnPath& path, std::uint8_t index, const wire::Frame& frame) const {
+    path.link.destination = plan_->has_gateway ? plan_->gateway : frame.source;
     // inline: the client goes on believing that it talks to the station behind us.
-    path.appliance =
+    path.link.source =
         plan_->topology == config::Topology::inline_ ? frame.destination : plan_->ports[index].mac;
-    path.vlan = frame.vlan;
-    path.tagged = frame.tagged;
+    path.link.vlan = frame.vlan;
+    path.link.tagged = frame.tagged;
     path.port = index;
-    return path;
 }
 
-wire::LinkHeader Worker::link_to(const ReturnPath& path) const {
-    return {path.client, path.appliance, path.vlan, path.tagged};
+ReturnPath Worker::return_path(std::uint8_t index, const wire::Frame& frame) const {
+    ReturnPath path;
+    set_return_path(path, index, frame);
+    return path;
 }
 
 }  // namespace proxy

@@ -58,7 +58,7 @@ void Worker::file_evidence(Record& record) {
     item->client = record.key.client;
     item->client_port = record.key.client_port;
     item->request = record.request;
-    item->request_offset = record.request_offset;
+    item->request_offset = record.request_offset();
     item->request_length = record.request_length;
     rte_mbuf_refcnt_update(record.request, 1);
     counters_.made.add(1);

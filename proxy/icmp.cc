@@ -89,10 +89,10 @@ void Worker::icmp_from_replica(std::uint8_t index, rte_mbuf* packet, const wire:
     if (plan_->groups[port.group].seats[port.slot.value].port != index) {
         return drop(packet, DropReason::stale_place);
     }
-    Answer answer{packet, frame.l3_offset, frame.l4_offset, icmp_voted_len, true};
+    Answer answer{packet, bytes.data() + frame.l4_offset, icmp_voted_len, true};
     answer.icmp_type = frame.icmp_type;
     answer.icmp_code = frame.icmp_code;
-    vote(*record, port.slot, answer);
+    vote(*record, port.slot, answer, {});
 }
 
 // The voted type and code about the client's own request, as it sent it.
@@ -101,7 +101,7 @@ void Worker::send_icmp_error(const Record& record, std::uint8_t type, std::uint8
     if (answer == nullptr) return;
     const wire::Bytes request = bytes_of(record.request).subspan(record.request_l3_offset);
     send_own(record.path.port, answer,
-             wire::write_icmp_error(room_of(answer), link_to(record.path),
+             wire::write_icmp_error(room_of(answer), record.path.link,
                                     plan_->services[record.key.service].address, record.key.client,
                                     type, code, 0, request, next_identification()));
 }

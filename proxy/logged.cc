@@ -87,7 +87,7 @@ void Worker::log_request(Record& record) {
     request.ticks = now_;
     request.frame = bytes_of(record.request);
     request.l3_offset = record.request_l3_offset;
-    request.payload_offset = record.request_offset;
+    request.payload_offset = record.request_offset();
     request.payload_length = record.request_length;
     record.order = state.log.append(request);
     state.repeats.insert(record.hash, record.order);

@@ -13,7 +13,13 @@ using wire::DropReason;
 
 void Worker::drop(rte_mbuf* packet, DropReason reason) {
     counters_.drop(reason);
-    rte_pktmbuf_free(packet);
+    dropped_[dropped_len_++] = packet;
+    if (dropped_len_ == dropped_.size()) free_dropped();
+}
+
+void Worker::free_dropped() {
+    rte_pktmbuf_free_bulk(dropped_.data(), dropped_len_);
+    dropped_len_ = 0;
 }
 
 rte_mbuf* Worker::new_packet() { return rte_pktmbuf_alloc(around_.packets); }

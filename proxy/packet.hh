@@ -23,6 +23,10 @@ inline void set_length(rte_mbuf* packet, std::uint16_t length) {
     packet->data_len = length;
     packet->pkt_len = length;
 }
+// Of a byte in it, from its first one.
+inline std::uint16_t offset_in(const rte_mbuf* packet, const std::byte* at) {
+    return static_cast<std::uint16_t>(at - rte_pktmbuf_mtod(packet, const std::byte*));
+}
 // Room behind the data pointer of a fresh packet.
 inline wire::MutableBytes room_of(rte_mbuf* packet) {
     return {rte_pktmbuf_mtod(packet, std::byte*),

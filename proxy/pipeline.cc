@@ -24,6 +24,7 @@ unsigned Worker::run_once(std::uint64_t now) {
     flush_role(PlanPort::Role::client);  // the replies leave
     flush_role(PlanPort::Role::replica);
 
+    if (dropped_len_ != 0) free_dropped();
     account(packets);
     return packets;
 }

@@ -139,6 +139,17 @@ class Worker {
         RecordKey key;
         std::uint16_t unit_count;  // of a reply
         std::uint8_t service;
+
+        // Field by field: what is put together elsewhere and copied is loaded in wider pieces than
+        // it was stored in, and waits for each store to reach the cache.
+        void set_key(const wire::IpAddress& client, std::uint16_t client_port,
+                     const voter::MatchKey& match) {
+            key.client = client;
+            key.request = match.request;
+            key.client_port = client_port;
+            key.service = service;
+            key.unit = match.unit;
+        }
     };
     // Who gets a request: those with room at once, the others when they have answered something.
     struct Asking {
@@ -201,8 +212,9 @@ class Worker {
     bool is_reply(std::uint8_t port, Arrival& arrival);
     void replies(std::uint8_t port, std::span<Arrival> arrivals);
     void reply(std::uint8_t port, Arrival& arrival);
-    bool equals_a_checked_reply(const Record& record, const Answer& answer) const;
-    void vote(Record& record, voter::ReplicaId slot, const Answer& answer);
+    voter::SlotSet equal_checked_reply(const Record& record, const Answer& answer) const;
+    void vote(Record& record, voter::ReplicaId slot, const Answer& answer,
+              voter::SlotSet identical_to);
     bool serves_alone(const Record& record, voter::ReplicaId slot) const;
     void keep_if(bool wanted, Record& record, voter::ReplicaId slot, const Answer& answer);
     void keep_answer(Record& record, voter::ReplicaId slot, const Answer& answer);
@@ -219,6 +231,7 @@ class Worker {
     void left(Record& record);
     void note_units(Record& record, voter::ReplicaId holder) const;
     void release_from(Record& record, voter::ReplicaId holder);
+    static bool nothing_to_come(const Record& record);
     static void fill_in_checksum(wire::MutableBytes frame);
     void release_composed(Record& record);
     bool send_datagram(const ReturnPath& path, const RecordKey& key, wire::Bytes payload);
@@ -251,7 +264,7 @@ class Worker {
                                   const wire::IpAddress& service, const wire::IpAddress& client,
                                   wire::Bytes packet);
     ReturnPath return_path(std::uint8_t port, const wire::Frame& frame) const;
-    wire::LinkHeader link_to(const ReturnPath& path) const;
+    void set_return_path(ReturnPath& path, std::uint8_t port, const wire::Frame& frame) const;
 
     // icmp.cc
     void icmp_from_client(std::uint8_t port, rte_mbuf* packet, const wire::Frame& frame);
@@ -267,6 +280,7 @@ class Worker {
 
     // outbound.cc
     void drop(rte_mbuf* packet, wire::DropReason reason);
+    void free_dropped();
     rte_mbuf* new_packet();
     void send(std::uint8_t port, rte_mbuf* packet, std::uint32_t record = no_record,
               std::uint64_t order = 0);
@@ -345,6 +359,9 @@ class Worker {
     std::array<Arrival, burst_len_max> arrivals_;  // of the burst at hand
     std::vector<std::uint32_t> decided_;           // records to look at in release_decided()
     std::uint32_t retained_replies_ = 0;
+    // Dropped, and given back to their pool together.
+    std::array<rte_mbuf*, burst_len_max> dropped_;
+    unsigned dropped_len_ = 0;
     std::uint64_t held_ = 0;       // packets in records and reassembly
     std::uint32_t handed_to_ = 0;  // workers, one bit each
     std::uint64_t ns_per_tick_shifted_ = 0;

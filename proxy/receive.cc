@@ -18,7 +18,11 @@ unsigned Worker::receive(std::uint8_t index) {
     const std::uint16_t count = port.data.rx_burst(queue, burst.data(), burst_len_max);
     if (count == 0) return 0;
     counters_.received.add(count);
-    for (unsigned i = 0; i < count; ++i) rte_prefetch0(rte_pktmbuf_mtod(burst[i], void*));
+    for (unsigned i = 0; i < count; ++i) {
+        const auto* data = rte_pktmbuf_mtod(burst[i], const std::byte*);
+        rte_prefetch0(data);
+        rte_prefetch0(data + RTE_CACHE_LINE_SIZE);
+    }
     dispatch(index, {burst.data(), count});
     return count;
 }

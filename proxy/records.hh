@@ -7,16 +7,20 @@
 
 #include <array>
 #include <cstdint>
+#include <cstring>
 #include <memory>
+#include <type_traits>
 
 #include <rte_mbuf.h>
 #include <rte_prefetch.h>
 
 #include "proxy/limits.hh"
+#include "proxy/packet.hh"
 #include "voter/ballot.hh"
 #include "voter/comparator.hh"
 #include "voter/matcher.hh"
 #include "wire/address.hh"
+#include "wire/write.hh"
 
 namespace proxy {
 
@@ -32,27 +36,32 @@ struct RecordKey {
     std::uint16_t client_port = 0;
     std::uint16_t service = 0;
     std::uint16_t unit = 0;
-    friend bool operator==(const RecordKey&, const RecordKey&) = default;
+    std::uint16_t unused = 0;  // no byte is padding: keys are compared as bytes
+    friend bool operator==(const RecordKey& a, const RecordKey& b) {
+        return std::memcmp(&a, &b, sizeof a) == 0;
+    }
 };
+static_assert(sizeof(RecordKey) == 32 && std::has_unique_object_representations_v<RecordKey>);
 
 // Where a reply leaves to: taken from the request.
 struct ReturnPath {
-    wire::MacAddress client;     // the sender of the request, or the configured gateway
-    wire::MacAddress appliance;  // what the client thinks it talks to
-    std::uint16_t vlan = 0;
-    bool tagged = false;
+    // To the sender of the request or the configured gateway, from what the client thinks it talks
+    // to.
+    wire::LinkHeader link;
     std::uint8_t port = 0;  // index in the plan
 };
 
 // One replica's answer, as kept.
 struct Answer {
-    rte_mbuf* packet = nullptr;  // owned by the record
-    std::uint16_t l3_offset = 0;
-    std::uint16_t payload_offset = 0;
+    rte_mbuf* packet = nullptr;          // owned by the record
+    const std::byte* payload = nullptr;  // in it, whatever happens to the headers in front
     std::uint16_t payload_length = 0;
     bool icmp = false;  // an ICMP error about the request: its type and code are what is voted
     std::uint8_t icmp_type = 0;
     std::uint8_t icmp_code = 0;
+
+    voter::Bytes bytes() const { return {payload, payload_length}; }
+    std::uint16_t payload_offset() const { return offset_in(packet, payload); }
 };
 
 struct alignas(64) Record {
@@ -60,9 +69,9 @@ struct alignas(64) Record {
     std::uint32_t hash = 0;
     std::uint32_t generation = 0;  // of this place in the table: one more with each opening
     rte_mbuf* request = nullptr;   // owned; as the replicas got it
-    std::uint16_t request_l3_offset = 0;
-    std::uint16_t request_offset = 0;  // its payload
+    const std::byte* request_at = nullptr;  // its payload
     std::uint16_t request_length = 0;
+    std::uint16_t request_l3_offset = 0;
     std::uint8_t group = 0;
     voter::SlotSet deferred;  // asked by the ballot, and not given the request yet
     bool open = false;
@@ -90,14 +99,9 @@ struct alignas(64) Record {
         const std::uint64_t all = units >= 64 ? UINT64_MAX : (std::uint64_t{1} << units) - 1;
         return (all & ~units_opened) > 1;
     }
-    voter::Bytes request_payload() const {
-        return {rte_pktmbuf_mtod(request, const std::byte*) + request_offset, request_length};
-    }
-    voter::Bytes answer_payload(voter::ReplicaId slot) const {
-        const Answer& answer = answers[slot.value];
-        return {rte_pktmbuf_mtod(answer.packet, const std::byte*) + answer.payload_offset,
-                answer.payload_length};
-    }
+    voter::Bytes request_payload() const { return {request_at, request_length}; }
+    std::uint16_t request_offset() const { return offset_in(request, request_at); }
+    voter::Bytes answer_payload(voter::ReplicaId slot) const { return answers[slot.value].bytes(); }
 };
 
 // Hashes keys with secrets drawn at start, so that a client cannot aim at one bucket.

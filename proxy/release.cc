@@ -99,13 +99,13 @@ void Worker::release_from(Record& record, ReplicaId holder) {
     note_units(record, holder);
     if (record.order != 0) log_reply(record, record.answer_payload(holder));
     rte_mbuf* packet = answer.packet;
-    const std::uint16_t udp_offset =
-        static_cast<std::uint16_t>(answer.payload_offset - wire::udp_header_len);
+    const auto udp_offset =
+        static_cast<std::uint16_t>(answer.payload_offset() - wire::udp_header_len);
     const auto udp_length =
         static_cast<std::uint16_t>(answer.payload_length + wire::udp_header_len);
     const bool v4 = record.key.client.is_v4();
     const std::size_t ip_length = v4 ? wire::ipv4_header_len : wire::ipv6_header_len;
-    const wire::LinkHeader link = link_to(record.path);
+    const wire::LinkHeader& link = record.path.link;
     // Headers of exactly our size in front of the UDP header, whatever the replica had there.
     const auto front = static_cast<std::int32_t>(link.length() + ip_length) - udp_offset;
     if (front > 0) {
@@ -115,10 +115,8 @@ void Worker::release_from(Record& record, ReplicaId holder) {
     } else if (front < 0) {
         rte_pktmbuf_adj(packet, static_cast<std::uint16_t>(-front));
     }
-    answer.payload_offset = static_cast<std::uint16_t>(answer.payload_offset + front);
-    answer.l3_offset = static_cast<std::uint16_t>(link.length());
     // Padding behind the datagram was not voted.
-    set_length(packet, static_cast<std::uint16_t>(answer.payload_offset + answer.payload_length));
+    set_length(packet, static_cast<std::uint16_t>(link.length() + ip_length + udp_length));
 
     const wire::MutableBytes frame = mutable_bytes_of(packet);
     const wire::IpAddress& service = plan_->services[record.key.service].address;
@@ -130,12 +128,23 @@ void Worker::release_from(Record& record, ReplicaId holder) {
     } else {
         wire::write_ipv6_header(ip, service, record.key.client, wire::protocol_udp, udp_length);
     }
-    if (wire::load_be16(frame.data() + answer.payload_offset - 2) == 0) fill_in_checksum(frame);
+    if (wire::load_be16(answer.payload - 2) == 0) fill_in_checksum(frame);
 
-    rte_mbuf_refcnt_update(packet, 1);
-    counters_.made.add(1);
-    send_whole_or_fragmented(record.path.port, packet, answer.l3_offset);
+    if (nothing_to_come(record)) {
+        held_ -= 1;
+        answer.packet = nullptr;
+    } else {
+        rte_mbuf_refcnt_update(packet, 1);
+        counters_.made.add(1);
+    }
+    send_whole_or_fragmented(record.path.port, packet, static_cast<std::uint16_t>(link.length()));
     left(record);
+}
+
+// No late vote to compare, no evidence to keep: the agreed packet itself may leave for good.
+bool Worker::nothing_to_come(const Record& record) {
+    return record.ballot.complete() && record.ballot.verdict() == Verdict::agreed &&
+           record.ballot.dissenters().empty() && !record.awaits_units();
 }
 
 // A replica may leave the sum out over IPv4; what leaves the appliance has one.
@@ -171,7 +180,7 @@ void Worker::release_composed(Record& record) {
 
 // A datagram of our own making, to the client of this key.
 bool Worker::send_datagram(const ReturnPath& path, const RecordKey& key, wire::Bytes payload) {
-    const wire::LinkHeader link = link_to(path);
+    const wire::LinkHeader& link = path.link;
     const PlanService& service = plan_->services[key.service];
     rte_mbuf* packet = payload.size() + own_headers_len_max <= frame_len_max
                            ? new_packet()
@@ -181,7 +190,8 @@ bool Worker::send_datagram(const ReturnPath& path, const RecordKey& key, wire::B
         wire::write_udp(room_of(packet), link, service.address, service.port, key.client,
                         key.client_port, next_identification(), payload);
     if (length == 0) {
-        rte_pktmbuf_free(packet);
+        counters_.made.add(1);
+        drop(packet, DropReason::reply_unsendable);
         return false;
     }
     set_length(packet, static_cast<std::uint16_t>(length));

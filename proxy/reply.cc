@@ -31,8 +31,7 @@ bool Worker::is_reply(std::uint8_t index, Arrival& arrival) {
         return false;
     }
     arrival.unit_count = key->units;
-    arrival.key = RecordKey{frame.ip_destination, key->request, frame.destination_port,
-                            arrival.service, key->unit};
+    arrival.set_key(frame.ip_destination, frame.destination_port, *key);
     arrival.hash = key_hash_(arrival.key);
     records_.prefetch_index(arrival.hash);
     return true;
@@ -53,13 +52,16 @@ void Worker::reply(std::uint8_t index, Arrival& arrival) {
         return drop(arrival.packet, DropReason::stale_place);
     }
     const wire::Frame& frame = arrival.frame;
-    const Answer answer{arrival.packet, frame.l3_offset, frame.payload_offset, frame.payload_length,
-                        false};
-    if (settings_.vote && !port.rx_checksum_trusted && !equals_a_checked_reply(*record, answer) &&
-        !wire::l4_checksum_right(bytes_of(arrival.packet), frame)) {
-        return drop(arrival.packet, DropReason::bad_l4_checksum);
+    const Answer answer{arrival.packet, frame.payload(bytes_of(arrival.packet)).data(),
+                        frame.payload_length, false};
+    voter::SlotSet identical_to;
+    if (settings_.vote && !port.rx_checksum_trusted) {
+        identical_to = equal_checked_reply(*record, answer);
+        if (identical_to.empty() && !wire::l4_checksum_right(bytes_of(arrival.packet), frame)) {
+            return drop(arrival.packet, DropReason::bad_l4_checksum);
+        }
     }
-    vote(*record, port.slot, answer);
+    vote(*record, port.slot, answer, identical_to);
 }
 
 // The request it answers: rather one that this replica has not answered yet (where the matcher
@@ -77,22 +79,24 @@ Record* Worker::record_for(const Arrival& arrival, ReplicaId slot) {
     return record != nullptr ? record : records_.find(arrival.key, arrival.hash, answers);
 }
 
-// A UDP datagram equal to one that was verified, checksum included, needs no sum of its own. The
-// addresses and ports that the sum covers too are equal because both belong to one record.
-bool Worker::equals_a_checked_reply(const Record& record, const Answer& answer) const {
-    if (record.ballot.camps() == 0) return false;
-    const Answer& checked = record.answers[record.ballot.camp(0).holder.value];
-    if (checked.packet == nullptr || checked.icmp) return false;
-    if (checked.payload_length != answer.payload_length) return false;
-    const auto* a =
-        rte_pktmbuf_mtod_offset(checked.packet, const std::byte*, checked.payload_offset);
-    const auto* b = rte_pktmbuf_mtod_offset(answer.packet, const std::byte*, answer.payload_offset);
-    return std::memcmp(a - wire::udp_header_len, b - wire::udp_header_len,
-                       answer.payload_length + wire::udp_header_len) == 0;
+// Whose reply it equals: a UDP datagram equal to one that was verified, checksum included, needs no
+// sum of its own. The addresses and ports that the sum covers too are equal because both belong to
+// one record.
+voter::SlotSet Worker::equal_checked_reply(const Record& record, const Answer& answer) const {
+    if (record.ballot.camps() == 0) return {};
+    const ReplicaId holder = record.ballot.camp(0).holder;
+    const Answer& checked = record.answers[holder.value];
+    if (checked.packet == nullptr || checked.icmp) return {};
+    if (checked.payload_length != answer.payload_length) return {};
+    const bool equal =
+        std::memcmp(checked.payload - wire::udp_header_len, answer.payload - wire::udp_header_len,
+                    answer.payload_length + wire::udp_header_len) == 0;
+    return equal ? voter::SlotSet::of(holder) : voter::SlotSet{};
 }
 
-// Takes over the packet of `answer`.
-void Worker::vote(Record& record, ReplicaId slot, const Answer& answer) {
+// Takes over the packet of `answer`. `identical_to`: whose bytes it is known to equal.
+void Worker::vote(Record& record, ReplicaId slot, const Answer& answer,
+                  voter::SlotSet identical_to) {
     // It cannot know the request yet.
     if (record.deferred.contains(slot)) return drop(answer.packet, DropReason::reply_stranger);
     ReplicaCounters& counters = counters_.groups[record.group].replicas[slot.value];
@@ -101,8 +105,10 @@ void Worker::vote(Record& record, ReplicaId slot, const Answer& answer) {
         if (record.key.unit == 0) answered(record.group, slot);
     }
     const bool was_decided = record.ballot.decided();
-    const Outcome outcome = record.ballot.cast(
-        slot, [&](ReplicaId holder) { return likeness(record, answer, holder); });
+    const Outcome outcome = record.ballot.cast(slot, [&](ReplicaId holder) {
+        return identical_to.contains(holder) ? Likeness::identical
+                                             : likeness(record, answer, holder);
+    });
     // What serves the client by itself is kept, however it compares.
     const bool serves = !record.released && serves_alone(record, slot);
     switch (outcome) {
@@ -155,9 +161,6 @@ void Worker::keep_answer(Record& record, ReplicaId slot, const Answer& answer) {
 Likeness Worker::likeness(const Record& record, const Answer& answer, ReplicaId holder) {
     if (!settings_.vote) return Likeness::identical;
     const Answer& other = record.answers[holder.value];
-    const voter::Bytes bytes{
-        rte_pktmbuf_mtod_offset(answer.packet, const std::byte*, answer.payload_offset),
-        answer.payload_length};
     if (other.icmp || answer.icmp) {
         if (!other.icmp || !answer.icmp) return Likeness::different;
         const bool equal =
@@ -166,9 +169,10 @@ Likeness Worker::likeness(const Record& record, const Answer& answer, ReplicaId 
     }
     const voter::Comparator& comparator = plan_->services[record.key.service].comparator;
     if (other.packet == nullptr) {
-        return comparator.compare(record.fingerprint, bytes, settings_.digest_key, *workspace_);
+        return comparator.compare(record.fingerprint, answer.bytes(), settings_.digest_key,
+                                  *workspace_);
     }
-    return comparator.compare(record.answer_payload(holder), bytes, *workspace_);
+    return comparator.compare(record.answer_payload(holder), answer.bytes(), *workspace_);
 }
 
 // A further datagram of a reply to a request that is known by its first one (memcached). It is
@@ -201,7 +205,7 @@ Record* Worker::open_unit(const Arrival& arrival) {
     held_ += 1;
     record->request = first->request;
     record->request_l3_offset = first->request_l3_offset;
-    record->request_offset = first->request_offset;
+    record->request_at = first->request_at;
     record->request_length = first->request_length;
     open_records_[group] += 1;
     return record;

@@ -29,7 +29,8 @@ bool Worker::is_request(std::uint8_t index, Arrival& arrival) {
         drop(arrival.packet, DropReason::not_a_request);
         return false;
     }
-    arrival.key = RecordKey{frame.ip_source, key->request, frame.source_port, arrival.service, 0};
+    arrival.set_key(frame.ip_source, frame.source_port, *key);
+    arrival.key.unit = 0;
     arrival.hash = key_hash_(arrival.key);
     records_.prefetch_index(arrival.hash);
     return true;
@@ -149,7 +150,7 @@ void Worker::open_ballot(std::uint8_t port, Arrival& arrival, Record& record,
     const PlanService& service = plan_->services[arrival.service];
     const PlanGroup& group = plan_->groups[service.group];
     wire::Frame& frame = arrival.frame;
-    record.path = return_path(port, frame);
+    set_return_path(record.path, port, frame);
     record.ballot = voter::Ballot((asking.now | asking.later) & group.admitted, group.rules);
     rte_mbuf* packet = arrival.packet;
 
@@ -166,7 +167,7 @@ void Worker::open_ballot(std::uint8_t port, Arrival& arrival, Record& record,
 
     record.request = packet;
     record.request_l3_offset = frame.l3_offset;
-    record.request_offset = frame.payload_offset;
+    record.request_at = frame.payload(bytes_of(packet)).data();
     record.request_length = frame.payload_length;
     held_ += 1;
     open_records_[service.group] += 1;

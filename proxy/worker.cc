@@ -202,6 +202,7 @@ void Worker::drain() {
         }
     }
     // What reassembly holds goes with its tables; the counters forget it here.
+    free_dropped();
     counters_.drop(DropReason::consumed, held_);
     held_ = 0;
     counters_.held.set(0);

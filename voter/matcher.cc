@@ -117,7 +117,7 @@ Matcher Matcher::offset_length(std::uint16_t offset, std::uint8_t length) {
     return matcher;
 }
 
-std::optional<MatchKey> Matcher::request_key(Bytes request) const {
+std::optional<MatchKey> Matcher::protocol_request_key(Bytes request) const {
     switch (kind_) {
         case MatcherKind::dns:
             return dns::request_key(request);
@@ -131,7 +131,7 @@ std::optional<MatchKey> Matcher::request_key(Bytes request) const {
     return std::nullopt;
 }
 
-std::optional<MatchKey> Matcher::reply_key(Bytes reply) const {
+std::optional<MatchKey> Matcher::protocol_reply_key(Bytes reply) const {
     switch (kind_) {
         case MatcherKind::dns:
             return dns::reply_key(reply);
@@ -145,10 +145,7 @@ std::optional<MatchKey> Matcher::reply_key(Bytes reply) const {
     return std::nullopt;
 }
 
-bool Matcher::answers(Bytes request, Bytes reply) const {
-    // Of the others the key is all there is to check.
-    return kind_ != MatcherKind::dns || dns::answers(request, reply);
-}
+bool Matcher::protocol_answers(Bytes request, Bytes reply) { return dns::answers(request, reply); }
 
 bool Matcher::repeats(Bytes request, Bytes again) const {
     return kind_ == MatcherKind::dns ? dns::repeats(request, again) : equal(request, again);
@@ -165,11 +162,6 @@ RequestKind Matcher::kind_of(Bytes request) const {
             return {};
     }
     return {};
-}
-
-std::optional<MatchKey> Matcher::field_key(Bytes bytes) const {
-    if (bytes.size() < std::size_t{offset_} + length_) return std::nullopt;
-    return MatchKey{load_be(bytes.subspan(offset_, length_))};
 }
 
 }  // namespace voter

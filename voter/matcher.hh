@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 #include <optional>
 
 #include "voter/types.hh"
@@ -39,17 +40,37 @@ class Matcher {
     bool one_outstanding() const { return kind_ == MatcherKind::fifo; }
 
     // nullopt: this is no request (too short, or a response bit is set): the caller drops it.
-    std::optional<MatchKey> request_key(Bytes request) const;
-    std::optional<MatchKey> reply_key(Bytes reply) const;
+    std::optional<MatchKey> request_key(Bytes request) const {
+        return kind_ == MatcherKind::offset_length ? field_key(request)
+                                                   : protocol_request_key(request);
+    }
+    std::optional<MatchKey> reply_key(Bytes reply) const {
+        return kind_ == MatcherKind::offset_length ? field_key(reply) : protocol_reply_key(reply);
+    }
     // After the keys were equal: is this the reply to that request?
-    bool answers(Bytes request, Bytes reply) const;
+    bool answers(Bytes request, Bytes reply) const {
+        // Of the others the key is all there is to check.
+        return kind_ != MatcherKind::dns || protocol_answers(request, reply);
+    }
     // After the keys were equal: is this the same request again?
     bool repeats(Bytes request, Bytes again) const;
     // What is asked for, as far as the protocol tells. Used to attribute dissent.
     RequestKind kind_of(Bytes request) const;
 
   private:
-    std::optional<MatchKey> field_key(Bytes bytes) const;
+    std::optional<MatchKey> field_key(Bytes bytes) const {
+        if (bytes.size() < std::size_t{offset_} + length_) return std::nullopt;
+        std::uint64_t wide = 0;
+        if (bytes.size() >= offset_ + sizeof wide) {
+            std::memcpy(&wide, bytes.data() + offset_, sizeof wide);
+        } else {
+            std::memcpy(&wide, bytes.data() + offset_, length_);
+        }
+        return MatchKey{__builtin_bswap64(wide) >> (64 - 8 * length_)};
+    }
+    std::optional<MatchKey> protocol_request_key(Bytes request) const;
+    std::optional<MatchKey> protocol_reply_key(Bytes reply) const;
+    static bool protocol_answers(Bytes request, Bytes reply);
 
     MatcherKind kind_ = MatcherKind::fifo;
     std::uint16_t offset_ = 0;

@@ -33,6 +33,10 @@ inline void store_be32(std::byte* at, std::uint32_t value) {
     const std::uint32_t raw = __builtin_bswap32(value);
     std::memcpy(at, &raw, sizeof raw);
 }
+inline void store_be64(std::byte* at, std::uint64_t value) {
+    const std::uint64_t raw = __builtin_bswap64(value);
+    std::memcpy(at, &raw, sizeof raw);
+}
 static_assert(std::endian::native == std::endian::little);
 
 }  // namespace wire

@@ -9,7 +9,7 @@ namespace wire {
 namespace {
 
 // Below this the wide sum is not worth its indirect call.
-constexpr std::size_t wide_len_min = 64;
+constexpr std::size_t wide_len_min = 256;
 
 // writer: choose_sum(), before main(); reader: everybody. Right before that, too, only slower.
 constinit SumFunction sum_long = sum_plain;

@@ -155,16 +155,18 @@ std::size_t write_ipv4_header(MutableBytes out, const IpAddress& source,
                               std::uint16_t payload_length, std::uint16_t identification) {
     assert(out.size() >= ipv4_header_len);
     assert(ipv4_header_len + payload_length <= ip_len_max);
-    std::byte* const at = out.data();
-    store_be16(at, 0x4500);
-    store_be16(at + 2, static_cast<std::uint16_t>(ipv4_header_len + payload_length));
-    store_be16(at + 4, identification);
-    store_be16(at + 6, 0);
-    store_u8(at + 8, own_ttl);
-    store_u8(at + 9, protocol);
-    std::memcpy(at + 12, source.octets.data() + 12, 4);
-    std::memcpy(at + 16, destination.octets.data() + 12, 4);
-    write_ipv4_header_checksum(at);
+    // Put together and summed in registers: a sum over bytes just stored would wait for them.
+    const std::uint64_t total_length = ipv4_header_len + payload_length;
+    const std::uint64_t first =
+        0x4500'0000'0000'0000 | total_length << 32 | std::uint64_t{identification} << 16;
+    const std::uint64_t second =
+        std::uint64_t{own_ttl} << 56 | std::uint64_t{protocol} << 48 | source.v4_host_order();
+    const std::uint32_t third = destination.v4_host_order();
+    const std::uint64_t sum =
+        (first >> 32) + (first & 0xffffffffu) + (second >> 32) + (second & 0xffffffffu) + third;
+    store_be64(out.data(), first);
+    store_be64(out.data() + 8, second | std::uint64_t{fold_checksum(sum)} << 32);
+    store_be32(out.data() + 16, third);
     return ipv4_header_len;
 }
 

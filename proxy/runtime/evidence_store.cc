@@ -64,11 +64,6 @@ const char* text(Verdict verdict) {
     return "?";
 }
 
-voter::Bytes payload_of(const Answer& answer) {
-    return {rte_pktmbuf_mtod_offset(answer.packet, const std::byte*, answer.payload_offset),
-            answer.payload_length};
-}
-
 }  // namespace
 
 tl::expected<EvidenceStore, std::string> EvidenceStore::open(const config::Config& config,
@@ -248,7 +243,7 @@ void EvidenceStore::put_replies(const EvidenceItem& item, const voter::Comparato
         const Answer& answer = item.answers[holder.value];
         if (answer.packet == nullptr) return;
         put_packet(interface_of(item.group, slot.value), wall_ns(item.closed_at), answer.packet,
-                   answer.payload_offset, about_reply(item, slot, holder, comparator));
+                   answer.payload_offset(), about_reply(item, slot, holder, comparator));
     });
 }
 
@@ -270,7 +265,7 @@ std::string EvidenceStore::about_reply(const EvidenceItem& item, ReplicaId slot,
         return comment + "; first difference: kind of answer (ICMP error)";
     std::array<char, 256> where{};
     const std::size_t length =
-        comparator.describe_difference(payload_of(agreed), payload_of(differs), where, *workspace_);
+        comparator.describe_difference(agreed.bytes(), differs.bytes(), where, *workspace_);
     return comment + "; first difference: " + std::string(where.data(), length);
 }
 

@@ -91,11 +91,13 @@ std::vector<std::size_t> groups_of(const config::Config& config, const replay::S
 }
 
 replay::Survey look_at(const config::Config& config, const Arguments& arguments) {
-    if (arguments.passes != 1 && !replay::can_be_read_again(arguments.capture) &&
-        arguments.capture == "-") {
-        complain("--loop needs a file: standard input can be read once", Exit::usage);
-    }
     std::error_code error;
+    const bool stream =
+        arguments.capture == "-" || std::filesystem::is_fifo(arguments.capture, error);
+    if (arguments.passes != 1 && stream) {
+        complain("--loop needs a file: " + arguments.capture.string() + " can be read once",
+                 Exit::usage);
+    }
     const auto bytes = std::filesystem::file_size(arguments.capture, error);
     if (!error && bytes >= long_look_bytes) {
         std::fprintf(stderr, "looking through %s (%s)\n", arguments.capture.c_str(),
@@ -180,7 +182,9 @@ void add_replay(CLI::App& app) {
     CLI::App* command = app.add_subcommand("replay", about);
     command->footer(footer);
     auto arguments = std::make_shared<Arguments>();
-    command->add_option("CAPTURE", arguments->capture, "a file, or - for standard input")
+    command
+        ->add_option("CAPTURE", arguments->capture,
+                     "a file; - (standard input) and pipes are read once, so taken by address only")
         ->required();
     command->add_option("-c,--config", arguments->config, "the configuration (TOML)")->required();
     CLI::Option* multiplier = command

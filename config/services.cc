@@ -182,13 +182,15 @@ void read_comparator(Section& section, Service& service, const std::optional<Ran
 }
 
 void read_refuse(Section& section, Service& service, bool matcher_known) {
-    for (const auto& [kind, spot] : section.texts("refuse", 3)) {
-        bool* const chosen = kind == "any"      ? &service.refuse.any
-                             : kind == "chaos"  ? &service.refuse.chaos
-                             : kind == "status" ? &service.refuse.status
-                                                : nullptr;
+    for (const auto& [kind, spot] : section.texts("refuse", 4)) {
+        bool* const chosen = kind == "any"       ? &service.refuse.any
+                             : kind == "chaos"   ? &service.refuse.chaos
+                             : kind == "status"  ? &service.refuse.status
+                             : kind == "opcodes" ? &service.refuse.opcodes
+                                                 : nullptr;
         if (chosen == nullptr) {
-            section.wrong(spot, "is " + in_quotes(kind), "write \"any\", \"chaos\" or \"status\"");
+            section.wrong(spot, "is " + in_quotes(kind),
+                          "write \"any\", \"chaos\", \"status\" or \"opcodes\"");
         } else if (*chosen) {
             section.wrong(spot, "is " + in_quotes(kind) + " again", "write each once");
         } else {

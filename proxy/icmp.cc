@@ -43,7 +43,7 @@ void Worker::icmp_from_client(std::uint8_t index, rte_mbuf* packet, const wire::
         parsed ? find_service(quoted.ip_source, quoted.source_port) : no_service;
     if (service == no_service) return pass_or_drop(index, packet, DropReason::icmp_unmatched);
     if (!wire::l4_checksum_right(bytes, frame)) return drop(packet, DropReason::bad_l4_checksum);
-    if (!known_.has_seen(key_hash_.source(quoted.ip_destination), now_)) {
+    if (!known_.has_seen(key_hash_.accuser(quoted.ip_destination).value, now_)) {
         return drop(packet, DropReason::icmp_unmatched);
     }
     if (!may_answer()) return drop(packet, DropReason::rate_limited);

@@ -117,14 +117,15 @@ class KeyHash {
                                      fold(key.request ^ secrets_[2], ports ^ secrets_[3]);
         return static_cast<std::uint32_t>(fold(folded ^ secrets_[1], secrets_[2]));
     }
-    // Of the flow alone: which worker owns it, and who a source is.
+    // Of the client's address alone: with its port, which worker owns the flow.
     std::uint64_t source(const wire::IpAddress& client) const {
         std::uint64_t address[2];
         std::memcpy(address, client.octets.data(), sizeof address);
         return fold(address[0] ^ secrets_[3], address[1] ^ secrets_[0]);
     }
-    // Who dissent is attributed to: of an IPv6 address the first half, the rest is the client's to
-    // choose. IPv4 addresses are mapped, their first half is 0.
+    // Who a client is: whom dissent is attributed to, and who counts as known. Of an IPv6 address
+    // the first half, the rest is the client's to choose. IPv4 addresses are mapped, their first
+    // half is 0.
     voter::SourceId accuser(const wire::IpAddress& client) const {
         std::uint64_t address[2];
         std::memcpy(address, client.octets.data(), sizeof address);

@@ -43,7 +43,7 @@ void Worker::settle(Record& record) {
     if (group.mode == config::Mode::observe) {
         if (!record.primary_answered) return;
         release_from(record, group.primary);
-        known_.agreed(key_hash_.source(record.key.client), now_);
+        known_.agreed(key_hash_.accuser(record.key.client).value, now_);
         return;
     }
     switch (record.ballot.verdict()) {
@@ -74,7 +74,7 @@ void Worker::release(Record& record) {
     } else {
         release_composed(record);
     }
-    known_.agreed(key_hash_.source(record.key.client), now_);
+    known_.agreed(key_hash_.accuser(record.key.client).value, now_);
 }
 
 void Worker::left(Record& record) {

@@ -78,7 +78,7 @@ DropReason Worker::sequence(std::uint8_t port, const Arrival& arrival, Asking& a
     const DropReason reason = group.logged ? log_refuses(port, arrival) : not_now(arrival);
     if (reason != DropReason::none) return reason;
 
-    const bool known = known_.knows(key_hash_.source(arrival.key.client), now_);
+    const bool known = known_.knows(key_hash_.accuser(arrival.key.client).value, now_);
     const std::uint32_t room = known ? group.inflight_max : group.stranger_inflight_max;
     SlotSet with_room = group.logged ? log_ask(service.group, room) : group.fed;
     if (group.logged) {

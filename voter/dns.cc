@@ -11,6 +11,7 @@ std::optional<std::uint8_t> refused(Bytes request, const RefuseSet& set) {
     const std::optional<Header> header = read_header(request);
     if (!header || header->response()) return std::nullopt;
     if (set.status && header->opcode() == opcode_status) return rcode_notimp;
+    if (set.opcodes && header->opcode() != opcode_query) return rcode_notimp;
     const std::optional<Question> question = read_question(request, *header);
     if (!question) return std::nullopt;
     if (set.any && question->type == type_any) return rcode_refused;

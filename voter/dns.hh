@@ -15,12 +15,13 @@ constexpr std::uint8_t rcode_refused = 5;
 
 // Kinds of request on which servers of different make never agree.
 struct RefuseSet {
-    bool any = false;     // QTYPE ANY
-    bool chaos = false;   // QCLASS CH
-    bool status = false;  // OPCODE STATUS
+    bool any = false;      // QTYPE ANY
+    bool chaos = false;    // QCLASS CH
+    bool status = false;   // OPCODE STATUS
+    bool opcodes = false;  // every OPCODE but QUERY
 };
 
-// The rcode to refuse this request with, if it is in the set: REFUSED, for STATUS NOTIMP.
+// The rcode to refuse this request with, if it is in the set: REFUSED, for an opcode NOTIMP.
 std::optional<std::uint8_t> refused(Bytes request, const RefuseSet& set);
 
 // Writes a reply without records: the request's id, opcode, RD, CD and question, this rcode, and

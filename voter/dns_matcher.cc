@@ -17,7 +17,6 @@ constexpr std::uint32_t kind_class_max = 0x7ff;
 constexpr std::uint32_t kind_unusual = kind_class_max << kind_class_shift;
 
 constexpr std::uint16_t class_in = 1;
-constexpr std::uint8_t opcode_query = 0;
 
 std::optional<MatchKey> key_of(Bytes message, bool response) {
     const std::optional<Header> header = read_header(message);

@@ -43,6 +43,7 @@ constexpr std::uint16_t type_dname = 39;
 constexpr std::uint16_t type_opt = 41;
 constexpr std::uint16_t type_any = 255;
 constexpr std::uint16_t class_chaos = 3;
+constexpr std::uint8_t opcode_query = 0;
 constexpr std::uint8_t opcode_status = 2;
 
 inline std::uint8_t load_u8(const std::byte* at) { return std::to_integer<std::uint8_t>(*at); }

@@ -1,9 +1,11 @@
 // The operator's commands and the status object.
 #include <algorithm>
+#include <array>
 
 #include <unistd.h>
 
 #include "proxy/runtime/appliance.hh"
+#include "voter/dns_matcher.hh"
 
 namespace proxy {
 
@@ -13,6 +15,12 @@ using Json = Appliance::Json;
 namespace {
 
 Json refuse(const std::string& error) { return {{"ok", false}, {"error", error}}; }
+
+std::string kind_text(std::uint32_t kind, bool is_dns) {
+    if (!is_dns) return std::to_string(kind);
+    std::array<char, 64> text{};
+    return {text.data(), voter::dns::describe_kind(voter::RequestKind{kind}, text)};
+}
 
 double to_us(std::uint64_t ns) { return static_cast<double>(ns) / 1000.0; }
 
@@ -270,7 +278,11 @@ Json Appliance::group_status(std::uint8_t index) const {
                             {"p90", percentile(0.90)},   {"p99", percentile(0.99)},
                             {"p999", percentile(0.999)}, {"max", to_us(max_ns)}};
     status["replicas"] = replicas;
-    status["nondeterministic_kinds"] = marked_kinds_[index];
+    const bool is_dns = std::any_of(
+        config_.services.begin(), config_.services.end(),
+        [&](const auto& service) { return service.group == group.name && service.is_dns; });
+    Json& kinds = status["nondeterministic_kinds"] = Json::array();
+    for (const std::uint32_t kind : marked_kinds_[index]) kinds.push_back(kind_text(kind, is_dns));
     return status;
 }
 

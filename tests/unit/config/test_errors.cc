@@ -271,7 +271,7 @@ const Row rows[] = {
     {"\"bytes\"", "\"bytes\"\nrefuse = [\"any\"] #!", "service[0].refuse", "kinds of DNS requests",
      "matcher = \"dns\""},
     {matcher, "matcher = \"dns\"\nrefuse = [\"axfr\"] #!", "service[0].refuse[0]", "is \"axfr\"",
-     "\"any\", \"chaos\" or \"status\""},
+     "\"any\", \"chaos\", \"status\" or \"opcodes\""},
     {matcher, "matcher = \"dns\"\nrefuse = [\"any\", \"any\"] #!", "service[0].refuse[1]", "again",
      "once"},
 

@@ -85,7 +85,8 @@ TEST(Example, IsRightAndSaysWhatItSays) {
     EXPECT_TRUE(service.is_dns);
     EXPECT_EQ(service.matcher.kind(), voter::MatcherKind::dns);
     EXPECT_EQ(service.comparator.kind(), voter::ComparatorKind::dns);
-    EXPECT_TRUE(service.refuse.any && service.refuse.chaos && service.refuse.status);
+    EXPECT_TRUE(service.refuse.any && service.refuse.chaos && service.refuse.status &&
+                service.refuse.opcodes);
     EXPECT_EQ(service.addresses[1].text(), "2001:db8::53");
     EXPECT_EQ(config.services[1].comparator.kind(), voter::ComparatorKind::mask);
     EXPECT_EQ(config.services[1].matcher.kind(), voter::MatcherKind::offset_length);

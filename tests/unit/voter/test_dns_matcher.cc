@@ -99,6 +99,11 @@ TEST(DnsRefused, OnlyWhatIsInTheSet) {
     EXPECT_EQ(dns::refused(status, all), dns::rcode_notimp);
     EXPECT_EQ(dns::refused(message(1, 0x1000, question("example", 255)), all), dns::rcode_notimp);
     EXPECT_FALSE(dns::refused(plain, all));
+    const Octets notify = message(1, 0x2000, question("example", 6));
+    EXPECT_FALSE(dns::refused(notify, all));
+    EXPECT_EQ(dns::refused(notify, {false, false, false, true}), dns::rcode_notimp);
+    EXPECT_EQ(dns::refused(status, {false, false, false, true}), dns::rcode_notimp);
+    EXPECT_FALSE(dns::refused(plain, {false, false, false, true}));
     EXPECT_FALSE(dns::refused(Octets(11), all));
     EXPECT_FALSE(dns::refused(any, {false, true, true}));
     EXPECT_FALSE(dns::refused(chaos, {true, false, true}));

@@ -33,7 +33,9 @@ struct Bad {
     std::function<void(Octets&)> spoil;  // of a well-formed UDP frame
 };
 
-void cut(Octets& frame, std::size_t off_the_end) { frame.resize(frame.size() - off_the_end); }
+void cut(Octets& frame, std::size_t off_the_end) {
+    frame.erase(frame.end() - static_cast<std::ptrdiff_t>(off_the_end), frame.end());
+}
 
 std::vector<Bad> bad_v4() {
     return {

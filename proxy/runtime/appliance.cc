@@ -409,6 +409,7 @@ void Appliance::close_retired(bool wait) {
     std::erase_if(retired_, [&](const Retired& retired) {
         if (!all_have_taken_up(retired.epoch)) return false;
         PortTable::Entry& entry = ports_.entries[retired.port];
+        missed_[static_cast<std::size_t>(entry.role)] += take_missed(entry.port);
         close_port(entry.port);
         entry = {};
         return true;
@@ -446,12 +447,27 @@ void Appliance::tick() {
         publish();
     }
     close_retired(false);
+    look_at_ports();
     std::uint64_t blank = 0;
     for (const WorkerCounters& worker : counters_->workers()) blank += worker.blank_checksums.get();
     if (blank != 0 && blank_checksums_told_ == 0) {
         blank_checksums_told_ = blank;
         say("requests come with blank checksums and are dropped: a client's kernel leaves them to "
             "hardware that is not there; run `ethtool -K IF tx off` where the clients are");
+    }
+}
+
+// What only the kernel and the system call filter know: a system call for each socket.
+void Appliance::look_at_ports() {
+    for (const PortTable::Entry& entry : ports_.entries) {
+        if (entry.open) missed_[static_cast<std::size_t>(entry.role)] += take_missed(entry.port);
+    }
+    if (const std::uint64_t denied = denied_calls(); denied > denied_calls_told_) {
+        denied_calls_told_ = denied;
+        say("ALARM: a worker tried a system call that workers never make (number " +
+            std::to_string(last_denied_call()) + ", " + std::to_string(denied) +
+            " in all); it was refused. Somebody may be running code in it: restart quorate-proxy "
+            "and keep its evidence");
     }
 }
 

@@ -79,6 +79,7 @@ class Appliance {
     void publish();
     bool all_have_taken_up(std::uint64_t epoch) const;
     void close_retired(bool wait);
+    void look_at_ports();
     void handle(const Event& event);
     tl::expected<void, std::string> stand(std::uint8_t group, std::uint8_t slot,
                                           recovery::Standing standing, const std::string& reason,
@@ -102,6 +103,9 @@ class Appliance {
     int lock_ = -1;
     Pools pools_;
     PortTable ports_;
+    // What the kernel dropped before ports because we were slow, by PlanPort::Role.
+    std::array<std::uint64_t, 3> missed_{};
+    std::uint64_t denied_calls_told_ = 0;
     recovery::Roster roster_;
     std::unique_ptr<SharedCounters> counters_;
     Handoff handoff_;

@@ -4,6 +4,7 @@
 
 #include <unistd.h>
 
+#include "proxy/ports/privileges.hh"
 #include "proxy/runtime/appliance.hh"
 #include "voter/dns_matcher.hh"
 
@@ -200,6 +201,10 @@ Json Appliance::status() const {
             {"ticks_per_second", ticks_per_second_},
             {"sleeps", sleeps},
             {"blank_checksums", blank},
+            {"missed",
+             {{"clients", missed_[static_cast<std::size_t>(PlanPort::Role::client)]},
+              {"replicas", missed_[static_cast<std::size_t>(PlanPort::Role::replica)]}}},
+            {"denied_calls", denied_calls()},
             {"evidence", evidence},
             {"replay", replay},
             {"groups", groups},

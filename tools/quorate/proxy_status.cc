@@ -168,6 +168,10 @@ ProxyStatus read_status(const json& object) {
     if (member(conservation, "balanced").is_boolean()) {
         status.balanced = flag(conservation, "balanced");
     }
+    const json& missed = member(object, "missed");
+    status.missed_from_clients = count(missed, "clients");
+    status.missed_from_replicas = count(missed, "replicas");
+    status.denied_calls = count(object, "denied_calls");
     const json& evidence = member(object, "evidence");
     status.evidence_records = count(evidence, "records");
     status.evidence_lost = count(evidence, "lost");

@@ -69,6 +69,9 @@ struct ProxyStatus {
     Count sent;
     Count dropped;
     Count held;
+    Count missed_from_clients;  // dropped by the kernel before the proxy took them
+    Count missed_from_replicas;
+    Count denied_calls;  // system calls that workers never make
     std::optional<bool> balanced;  // received + made = sent + dropped + held
     Count evidence_records;
     Count evidence_lost;

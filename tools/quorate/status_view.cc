@@ -220,8 +220,27 @@ Lines evidence(const ProxyStatus& now) {
     return {line};
 }
 
+// What never came as far as the counters of packets, and what should never be.
+Lines alarms(const ProxyStatus& now) {
+    Lines out;
+    if (now.missed_from_clients.value_or(0) != 0 || now.missed_from_replicas.value_or(0) != 0) {
+        Line line{{"missed", Tone::strong}};
+        put(line, "from clients", or_dash(now.missed_from_clients, grouped));
+        put(line, "from replicas", or_dash(now.missed_from_replicas, grouped));
+        line.push_back({"   the kernel dropped these: the proxy was too slow", Tone::dim});
+        out.push_back(line);
+    }
+    if (now.denied_calls.value_or(0) != 0) {
+        out.push_back({{"ALARM: workers tried " + grouped(*now.denied_calls) +
+                            " system calls that they never make",
+                        Tone::bad}});
+    }
+    return out;
+}
+
 Lines page(const Source& source) {
     Lines out{headline(source.now), packets(source)};
+    for (Line& line : alarms(source.now)) out.push_back(std::move(line));
     const auto add = [&out](Lines part) {
         if (!part.empty()) out.emplace_back();
         for (Line& line : part) out.push_back(std::move(line));

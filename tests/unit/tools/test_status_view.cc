@@ -88,6 +88,8 @@ TEST(Status, WhatIsBadIsLoudAndUnhealthy) {
 TEST(Status, WhatIsNewOrRareIsShownWhereItIsNotZero) {
     json status = example();
     status["conservation"]["made"] = 3000;
+    status["missed"] = {{"clients", 5000}, {"replicas", 0}};
+    status["denied_calls"] = 2;
     status["evidence"] = {{"records", 1206}, {"lost", 2}, {"file", "/e/1.pcapng"}};
     json& group = status["groups"][0];
     group["errors_sent"] = 4000;
@@ -98,8 +100,10 @@ TEST(Status, WhatIsNewOrRareIsShownWhereItIsNotZero) {
     group["nondeterministic_kinds"] = {0x10ff};
     const std::string text = text_of(status_page(read_status(status)), false);
     for (const char* piece :
-         {"made 3,000", "\n  errors sent 4,000\n", "suspect, skipped 17", "no port, by hand",
-          "evidence   records 1,206   lost 2   in /e/1.pcapng", "nobody is blamed: 0x10ff"}) {
+         {"made 3,000", "missed   from clients 5,000   from replicas 0",
+          "ALARM: workers tried 2 system calls", "\n  errors sent 4,000\n", "suspect, skipped 17",
+          "no port, by hand", "evidence   records 1,206   lost 2   in /e/1.pcapng",
+          "nobody is blamed: 0x10ff"}) {
         EXPECT_NE(text.find(piece), std::string::npos) << piece << "\n" << text;
     }
     EXPECT_EQ(text.find("rebuilt"), std::string::npos);

@@ -38,8 +38,10 @@ double at_most(double count, double variance) { return count + 3 * std::sqrt(var
 class Accusation::Weighing {
   public:
     Weighing(const Accusation& accusation, Fault fault) : accusation_(accusation), fault_(fault) {
-        for (std::uint16_t i = 0; i < accusation.table_.size(); ++i) {
-            if (accusation.live(accusation.table_[i])) order_[count_++] = i;
+        for (std::size_t i = 0; i < accusation.table_.size(); ++i) {
+            if (accusation.live(accusation.table_[i])) {
+                order_[count_++] = static_cast<std::uint16_t>(i);
+            }
         }
         const auto entries = std::span(order_).first(count_);
         const auto kind = [&](std::uint16_t i) { return accusation.table_[i].kind; };

@@ -225,7 +225,8 @@ TEST_F(RequestLogTest, SurvivesAnyDamage) {
             log->keep_reply(order, bytes_of("answer"));
         }
         good.resize(settings_.bytes);
-        std::ifstream(settings_.file, std::ios::binary).read(good.data(), settings_.bytes);
+        std::ifstream(settings_.file, std::ios::binary)
+            .read(good.data(), static_cast<std::streamsize>(settings_.bytes));
     }
     std::mt19937_64 random(7);
     unsigned refused = 0;
@@ -240,7 +241,8 @@ TEST_F(RequestLogTest, SurvivesAnyDamage) {
             const std::uint64_t value = random() % 2 ? random() : random() % 5000;
             std::memcpy(bad.data() + offset, &value, 1 + random() % 8);
         }
-        std::ofstream(settings_.file, std::ios::binary).write(bad.data(), settings_.bytes);
+        std::ofstream(settings_.file, std::ios::binary)
+            .write(bad.data(), static_cast<std::streamsize>(settings_.bytes));
         const auto log = RequestLog::open(settings_);
         if (!log) {
             ++refused;

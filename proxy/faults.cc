@@ -24,9 +24,8 @@ void Worker::fault(const Record& record, voter::Fault fault, ReplicaId slot) {
     (fault == voter::Fault::dissent ? counters.dissent : counters.silence).add(1);
     const voter::RequestKind kind =
         plan_->services[record.key.service].matcher.kind_of(record.request_payload());
-    const voter::SourceId source = key_hash_.accuser(record.key.client);
     const voter::Finding finding =
-        accusations_[record.group].record(fault, slot, source, kind, voter::Ticks{now_});
+        accusations_[record.group].record(fault, slot, record.source, kind, voter::Ticks{now_});
     if (finding.suspect) {
         report({Event::Kind::suspect, record.group, slot,
                 plan_->groups[record.group].seats[slot.value].incarnation, kind, 0});

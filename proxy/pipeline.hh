@@ -137,6 +137,7 @@ class Worker {
         wire::Frame frame;
         std::uint32_t hash;
         RecordKey key;
+        std::uint32_t record;      // of a reply: what it answers, if that was seen at once
         std::uint16_t unit_count;  // of a reply
         std::uint8_t service;
 
@@ -155,6 +156,7 @@ class Worker {
     struct Asking {
         voter::SlotSet now;
         voter::SlotSet later;
+        voter::SourceId source;
     };
     struct TxBuffer {
         std::array<rte_mbuf*, tx_buffer_len_max> packets;
@@ -219,6 +221,7 @@ class Worker {
     void keep_if(bool wanted, Record& record, voter::ReplicaId slot, const Answer& answer);
     void keep_answer(Record& record, voter::ReplicaId slot, const Answer& answer);
     voter::Likeness likeness(const Record& record, const Answer& answer, voter::ReplicaId holder);
+    std::uint32_t next_in_order(const PlanPort& port, const Arrival& arrival);
     Record* record_for(const Arrival& arrival, voter::ReplicaId slot);
     Record* open_unit(const Arrival& arrival);
     void close_units(const Record& first);
@@ -351,6 +354,12 @@ class Worker {
     // Requests each replica has been given and not answered (further datagrams of a reply, which a
     // replica may invent, are not among them).
     std::array<std::array<std::uint32_t, voter::replicas_max>, groups_max> inflight_{};
+    // The record that each replica answered last, in a burst of replies.
+    struct Answered {
+        std::uint32_t record = no_record;
+        std::uint32_t generation = 0;
+    };
+    std::array<std::array<Answered, voter::replicas_max>, groups_max> answered_last_{};
     std::unique_ptr<DeferredQueue[][voter::replicas_max]> deferred_;  // by group
     bool any_deferred_ = false;  // whether one of them may hold something
     std::array<std::uint32_t, groups_max> open_records_{};

@@ -84,6 +84,7 @@ struct alignas(64) Record {
     bool vouched = false;           // stateful: the agreement does not rest on replicas in doubt
     voter::Ballot ballot;
     ReturnPath path;
+    voter::SourceId source;       // who asks, as KeyHash::accuser() says
     std::uint64_t opened_at = 0;  // ticks
     std::uint64_t order = 0;      // in the request log; 0: not logged
     // Of the first datagram's record: the others of the reply that have had records, one bit each,

@@ -43,7 +43,7 @@ void Worker::settle(Record& record) {
     if (group.mode == config::Mode::observe) {
         if (!record.primary_answered) return;
         release_from(record, group.primary);
-        known_.agreed(key_hash_.accuser(record.key.client).value, now_);
+        known_.agreed(record.source.value, now_);
         return;
     }
     switch (record.ballot.verdict()) {
@@ -74,7 +74,7 @@ void Worker::release(Record& record) {
     } else {
         release_composed(record);
     }
-    known_.agreed(key_hash_.accuser(record.key.client).value, now_);
+    known_.agreed(record.source.value, now_);
 }
 
 void Worker::left(Record& record) {
@@ -291,8 +291,7 @@ void Worker::close(Record& record) {
     switch (record.ballot.verdict()) {
         case Verdict::agreed:
             counters.agreed.add(1);
-            accusations_[record.group].agreed(key_hash_.accuser(record.key.client),
-                                              voter::Ticks{now_});
+            accusations_[record.group].agreed(record.source, voter::Ticks{now_});
             break;
         case Verdict::split:
             counters.split.add(1);

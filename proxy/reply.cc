@@ -32,6 +32,8 @@ bool Worker::is_reply(std::uint8_t index, Arrival& arrival) {
     }
     arrival.unit_count = key->units;
     arrival.set_key(frame.ip_destination, frame.destination_port, *key);
+    arrival.record = next_in_order(port, arrival);
+    if (arrival.record != no_record && !plan_->groups[port.group].logged) return true;
     arrival.hash = key_hash_(arrival.key);
     records_.prefetch_index(arrival.hash);
     return true;
@@ -44,7 +46,8 @@ void Worker::replies(std::uint8_t port, std::span<Arrival> arrivals) {
 void Worker::reply(std::uint8_t index, Arrival& arrival) {
     const PlanPort& port = plan_->ports[index];
     const PlanGroup& group = plan_->groups[port.group];
-    Record* record = record_for(arrival, port.slot);
+    Record* record =
+        arrival.record != no_record ? &records_[arrival.record] : record_for(arrival, port.slot);
     if (group.logged && replayed_reply(index, arrival, record)) return;
     if (record == nullptr && arrival.key.unit != 0) record = open_unit(arrival);
     if (record == nullptr) return drop(arrival.packet, DropReason::reply_unmatched);
@@ -64,6 +67,27 @@ void Worker::reply(std::uint8_t index, Arrival& arrival) {
     vote(*record, port.slot, answer, identical_to);
 }
 
+// Replicas mostly answer in the order in which they were asked: is it the request after the one
+// that this replica answered last (the oldest, where that one is closed)? Then nothing needs to be
+// looked up. no_record: it is not. Requests that only their order tells apart are always looked up.
+std::uint32_t Worker::next_in_order(const PlanPort& port, const Arrival& arrival) {
+    const voter::Matcher& matcher = plan_->services[arrival.service].matcher;
+    if (matcher.one_outstanding()) return no_record;
+    Answered& last = answered_last_[port.group][port.slot.value];
+    const bool known = last.record != no_record && records_[last.record].open &&
+                       records_[last.record].generation == last.generation;
+    const Record* record =
+        known ? records_.next(records_[last.record]) : records_.oldest(port.group);
+    if (record == nullptr || !(record->key == arrival.key) ||
+        !(record->ballot.missing() - record->deferred).contains(port.slot) ||
+        !matcher.answers(record->request_payload(),
+                         arrival.frame.payload(bytes_of(arrival.packet)))) {
+        return no_record;
+    }
+    last = {records_.id_of(*record), record->generation};
+    return last.record;
+}
+
 // The request it answers: rather one that this replica has not answered yet (where the matcher
 // cannot tell, it is the oldest of them). nullptr: none.
 Record* Worker::record_for(const Arrival& arrival, ReplicaId slot) {
@@ -76,7 +100,9 @@ Record* Worker::record_for(const Arrival& arrival, ReplicaId slot) {
         return (candidate.ballot.missing() - candidate.deferred).contains(slot) &&
                answers(candidate);
     });
-    return record != nullptr ? record : records_.find(arrival.key, arrival.hash, answers);
+    if (record == nullptr) return records_.find(arrival.key, arrival.hash, answers);
+    answered_last_[record->group][slot.value] = {records_.id_of(*record), record->generation};
+    return record;
 }
 
 // Whose reply it equals: a UDP datagram equal to one that was verified, checksum included, needs no
@@ -198,6 +224,7 @@ Record* Worker::open_unit(const Arrival& arrival) {
     if (record == nullptr) return nullptr;
     first->units_opened |= bit;
     record->path = first->path;
+    record->source = first->source;
     record->order = first->order;
     record->ballot = voter::Ballot(first->ballot.asked() - first->deferred, first->ballot.rules());
     rte_mbuf_refcnt_update(first->request, 1);

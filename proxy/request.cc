@@ -78,7 +78,8 @@ DropReason Worker::sequence(std::uint8_t port, const Arrival& arrival, Asking& a
     const DropReason reason = group.logged ? log_refuses(port, arrival) : not_now(arrival);
     if (reason != DropReason::none) return reason;
 
-    const bool known = known_.knows(key_hash_.accuser(arrival.key.client).value, now_);
+    asking.source = key_hash_.accuser(arrival.key.client);
+    const bool known = known_.knows(asking.source.value, now_);
     const std::uint32_t room = known ? group.inflight_max : group.stranger_inflight_max;
     SlotSet with_room = group.logged ? log_ask(service.group, room) : group.fed;
     if (group.logged) {
@@ -151,6 +152,7 @@ void Worker::open_ballot(std::uint8_t port, Arrival& arrival, Record& record,
     const PlanGroup& group = plan_->groups[service.group];
     wire::Frame& frame = arrival.frame;
     set_return_path(record.path, port, frame);
+    record.source = asking.source;
     record.ballot = voter::Ballot((asking.now | asking.later) & group.admitted, group.rules);
     rte_mbuf* packet = arrival.packet;
 

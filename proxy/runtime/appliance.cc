@@ -12,6 +12,7 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "proxy/ports/privileges.hh"
 #include "proxy/runtime/telemetry.hh"
 #include "voter/comparator.hh"
 

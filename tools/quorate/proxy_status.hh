@@ -71,7 +71,7 @@ struct ProxyStatus {
     Count held;
     Count missed_from_clients;  // dropped by the kernel before the proxy took them
     Count missed_from_replicas;
-    Count denied_calls;  // system calls that workers never make
+    Count denied_calls;            // system calls that workers never make
     std::optional<bool> balanced;  // received + made = sent + dropped + held
     Count evidence_records;
     Count evidence_lost;

@@ -96,6 +96,38 @@ TEST(Pipeline, RepetitionsTakeNoPlaceInTheWindow) {
     EXPECT_EQ(appliance.dropped(DropReason::strangers_full), 0u);
 }
 
+// A reply is first held against the request after the one this replica answered last. That is a
+// guess: in whatever order replies come, each belongs to its own request.
+TEST(Pipeline, RepliesMayComeInAnyOrder) {
+    Appliance appliance{Shape{}};
+    constexpr unsigned requests = 6;
+    for (unsigned round = 0; round < 20; ++round) {
+        const auto number = [&](unsigned i) { return round * requests + i; };
+        for (unsigned i = 0; i < requests; ++i) ask(appliance, client, body(number(i), "what"));
+        ASSERT_TRUE(appliance.step());
+        for (unsigned i = 0; i < requests; ++i) {
+            const unsigned backwards = requests - 1 - i;
+            const unsigned mixed = (i * 5 + round) % requests;
+            const std::pair<unsigned, unsigned> order[] = {{0, i}, {1, backwards}, {2, mixed}};
+            for (const auto& [slot, which] : order) {
+                answer(appliance, {slot}, client,
+                       body(number(which), "answer " + std::to_string(number(which))));
+            }
+            if (round % 2 != 0) ASSERT_TRUE(appliance.step());
+        }
+        ASSERT_TRUE(appliance.step());
+        ASSERT_EQ(appliance.to_client().size(), requests) << "round " << round;
+        appliance.discard_output();
+    }
+    EXPECT_EQ(appliance.group().agreed.get(), 20u * requests);
+    for (unsigned slot = 0; slot < 3; ++slot) {
+        EXPECT_EQ(appliance.group().replicas[slot].dissent.get(), 0u);
+        EXPECT_EQ(appliance.group().replicas[slot].replies.get(), 20u * requests);
+    }
+    EXPECT_EQ(appliance.dropped(DropReason::reply_unmatched), 0u);
+    EXPECT_TRUE(appliance.finish());
+}
+
 // A liar beside a slow honest replica: what the slow one has no room for waits for it, because its
 // vote decides. What the others agree on meanwhile is not asked of it any more.
 TEST(Pipeline, ASlowReplicaIsWaitedForWhereItsVoteDecides) {

@@ -113,7 +113,9 @@ TEST(Pipeline, RepliesMayComeInAnyOrder) {
                 answer(appliance, {slot}, client,
                        body(number(which), "answer " + std::to_string(number(which))));
             }
-            if (round % 2 != 0) ASSERT_TRUE(appliance.step());
+            if (round % 2 != 0) {
+                ASSERT_TRUE(appliance.step());
+            }
         }
         ASSERT_TRUE(appliance.step());
         ASSERT_EQ(appliance.to_client().size(), requests) << "round " << round;

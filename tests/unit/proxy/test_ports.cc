@@ -241,10 +241,12 @@ TEST_F(Veth, OpensAndClosesWithoutLeaks) {
     };
     for (int i = 0; i < 8; ++i) cycle();
     const std::size_t descriptors = descriptor_count();
-    const std::size_t resident = resident_kb();
+    [[maybe_unused]] const std::size_t resident = resident_kb();
     for (int i = 0; i < cycles; ++i) cycle();
     EXPECT_EQ(descriptor_count(), descriptors);
+#if !defined(__SANITIZE_ADDRESS__)  // it keeps what was freed for a while, and finds leaks itself
     EXPECT_LT(resident_kb(), resident + 1024);
+#endif
 }
 
 // A port that cannot be opened leaves nothing either.

@@ -17,27 +17,23 @@ void Worker::drop(rte_mbuf* packet, DropReason reason) {
     if (dropped_len_ == dropped_.size()) free_dropped();
 }
 
+// Nearly all are single packets of the one pool, and nobody else holds them.
 void Worker::free_dropped() {
-    rte_pktmbuf_free_bulk(dropped_.data(), dropped_len_);
+    std::array<void*, burst_len_max> last_held;
+    unsigned count = 0;
+    for (unsigned i = 0; i < dropped_len_; ++i) {
+        rte_mbuf* packet = dropped_[i];
+        if (packet->nb_segs != 1 || packet->pool != around_.packets) {
+            rte_pktmbuf_free(packet);
+        } else if (rte_mbuf* last = rte_pktmbuf_prefree_seg(packet); last != nullptr) {
+            last_held[count++] = last;
+        }
+    }
+    rte_mempool_put_bulk(around_.packets, last_held.data(), count);
     dropped_len_ = 0;
 }
 
 rte_mbuf* Worker::new_packet() { return rte_pktmbuf_alloc(around_.packets); }
-
-void Worker::send(std::uint8_t index, rte_mbuf* packet, std::uint32_t record, std::uint64_t order) {
-    if (index >= plan_->ports_count) return drop(packet, DropReason::service_without_port);
-    const PlanPort& port = plan_->ports[index];
-    if (settings_.index >= port.tx_queues) {
-        // The queues are others': worker 0 has one for sure.
-        return pass_to_worker(0, {packet, index, true});
-    }
-    TxBuffer& buffer = (*tx_)[index];
-    if (buffer.length == tx_buffer_len_max) flush(index);
-    buffer.packets[buffer.length] = packet;
-    buffer.records[buffer.length] = record;
-    buffer.orders[buffer.length] = order;
-    buffer.length += 1;
-}
 
 void Worker::send_whole_or_fragmented(std::uint8_t index, rte_mbuf* packet,
                                       std::uint16_t l3_offset) {

@@ -137,7 +137,9 @@ class Worker {
         wire::Frame frame;
         std::uint32_t hash;
         RecordKey key;
-        std::uint32_t record;      // of a reply: what it answers, if that was seen at once
+        // Of a reply: what it answers, where that was seen at once (then the key is not set), else
+        // no_record.
+        std::uint32_t record;
         std::uint16_t unit_count;  // of a reply
         std::uint8_t service;
 
@@ -221,7 +223,8 @@ class Worker {
     void keep_if(bool wanted, Record& record, voter::ReplicaId slot, const Answer& answer);
     void keep_answer(Record& record, voter::ReplicaId slot, const Answer& answer);
     voter::Likeness likeness(const Record& record, const Answer& answer, voter::ReplicaId holder);
-    std::uint32_t next_in_order(const PlanPort& port, const Arrival& arrival);
+    std::uint32_t next_in_order(const PlanPort& port, const Arrival& arrival,
+                                const voter::MatchKey& key);
     Record* record_for(const Arrival& arrival, voter::ReplicaId slot);
     Record* open_unit(const Arrival& arrival);
     void close_units(const Record& first);
@@ -388,5 +391,29 @@ class Worker {
     alignas(64) std::atomic<const Plan*> offered_;  // writer: control; reader: this worker
     std::atomic<std::uint64_t> taken_up_{0};        // writer: this worker; reader: control
 };
+
+// Several times a request, so in line.
+
+inline std::uint8_t Worker::find_service(const wire::IpAddress& address, std::uint16_t port) const {
+    for (std::uint8_t i = 0; i < plan_->services_count; ++i) {
+        if (plan_->services[i].port == port && plan_->services[i].address == address) return i;
+    }
+    return no_service;
+}
+
+inline void Worker::send(std::uint8_t index, rte_mbuf* packet, std::uint32_t record,
+                         std::uint64_t order) {
+    if (index >= plan_->ports_count) return drop(packet, wire::DropReason::service_without_port);
+    if (settings_.index >= plan_->ports[index].tx_queues) {
+        // The queues are others': worker 0 has one for sure.
+        return pass_to_worker(0, {packet, index, true});
+    }
+    TxBuffer& buffer = (*tx_)[index];
+    if (buffer.length == tx_buffer_len_max) flush(index);
+    buffer.packets[buffer.length] = packet;
+    buffer.records[buffer.length] = record;
+    buffer.orders[buffer.length] = order;
+    buffer.length += 1;
+}
 
 }  // namespace proxy

@@ -30,10 +30,10 @@ bool Worker::is_reply(std::uint8_t index, Arrival& arrival) {
         drop(arrival.packet, DropReason::reply_unmatched);
         return false;
     }
+    arrival.record = next_in_order(port, arrival, *key);
+    if (arrival.record != no_record) return true;
     arrival.unit_count = key->units;
     arrival.set_key(frame.ip_destination, frame.destination_port, *key);
-    arrival.record = next_in_order(port, arrival);
-    if (arrival.record != no_record && !plan_->groups[port.group].logged) return true;
     arrival.hash = key_hash_(arrival.key);
     records_.prefetch_index(arrival.hash);
     return true;
@@ -69,19 +69,24 @@ void Worker::reply(std::uint8_t index, Arrival& arrival) {
 
 // Replicas mostly answer in the order in which they were asked: is it the request after the one
 // that this replica answered last (the oldest, where that one is closed)? Then nothing needs to be
-// looked up. no_record: it is not. Requests that only their order tells apart are always looked up.
-std::uint32_t Worker::next_in_order(const PlanPort& port, const Arrival& arrival) {
+// looked up. no_record: it is not. Requests that only their order tells apart, and those of groups
+// with state, are always looked up.
+std::uint32_t Worker::next_in_order(const PlanPort& port, const Arrival& arrival,
+                                    const voter::MatchKey& key) {
     const voter::Matcher& matcher = plan_->services[arrival.service].matcher;
-    if (matcher.one_outstanding()) return no_record;
+    if (matcher.one_outstanding() || plan_->groups[port.group].logged) return no_record;
     Answered& last = answered_last_[port.group][port.slot.value];
     const bool known = last.record != no_record && records_[last.record].open &&
                        records_[last.record].generation == last.generation;
     const Record* record =
         known ? records_.next(records_[last.record]) : records_.oldest(port.group);
-    if (record == nullptr || !(record->key == arrival.key) ||
+    const wire::Frame& frame = arrival.frame;
+    if (record == nullptr || record->key.request != key.request ||
+        record->key.client_port != frame.destination_port ||
+        record->key.client != frame.ip_destination || record->key.service != arrival.service ||
+        record->key.unit != key.unit ||
         !(record->ballot.missing() - record->deferred).contains(port.slot) ||
-        !matcher.answers(record->request_payload(),
-                         arrival.frame.payload(bytes_of(arrival.packet)))) {
+        !matcher.answers(record->request_payload(), frame.payload(bytes_of(arrival.packet)))) {
         return no_record;
     }
     last = {records_.id_of(*record), record->generation};
@@ -126,7 +131,7 @@ void Worker::vote(Record& record, ReplicaId slot, const Answer& answer,
     // It cannot know the request yet.
     if (record.deferred.contains(slot)) return drop(answer.packet, DropReason::reply_stranger);
     ReplicaCounters& counters = counters_.groups[record.group].replicas[slot.value];
-    if (record.ballot.asked().contains(slot) && !record.ballot.voted().contains(slot)) {
+    if (record.ballot.missing().contains(slot)) {
         counters.replies.add(1);
         if (record.key.unit == 0) answered(record.group, slot);
     }

@@ -115,13 +115,6 @@ void Worker::answered(std::uint8_t group, ReplicaId slot) {
     if (inflight != 0) inflight -= 1;
 }
 
-std::uint8_t Worker::find_service(const wire::IpAddress& address, std::uint16_t port) const {
-    for (std::uint8_t i = 0; i < plan_->services_count; ++i) {
-        if (plan_->services[i].port == port && plan_->services[i].address == address) return i;
-    }
-    return no_service;
-}
-
 bool Worker::is_service_address(const wire::IpAddress& address) const {
     for (std::uint8_t i = 0; i < plan_->services_count; ++i) {
         if (plan_->services[i].address == address) return true;

@@ -24,6 +24,10 @@ struct MacAddress {
 struct IpAddress {
     std::array<std::uint8_t, 16> octets{};
     auto operator<=>(const IpAddress&) const = default;
+    // In line: comparing arrays is a call.
+    bool operator==(const IpAddress& other) const {
+        return std::memcmp(octets.data(), other.octets.data(), sizeof octets) == 0;
+    }
 
     static IpAddress v4(std::uint32_t host_order) {
         IpAddress address;

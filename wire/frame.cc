@@ -260,6 +260,10 @@ DropReason parse_frame(Bytes frame, Frame& out) {
     std::memcpy(out.source.octets.data(), frame.data() + 6, 6);
     out.ether_type = load_be16(frame.data() + 12);
     out.l3_offset = ethernet_header_len;
+    // Nearly every frame, past all the questions below.
+    if (out.ether_type == ether_type_ipv4 && !out.source.is_multicast()) [[likely]] {
+        return parse_ipv4(frame, out);
+    }
     if (out.ether_type == ether_type_vlan) {
         if (frame.size() < ethernet_header_len + vlan_tag_len) return DropReason::truncated;
         out.tagged = true;

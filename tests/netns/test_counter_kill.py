@@ -1,11 +1,11 @@
 """The counter group, with the proxy killed a hundred times under load.
 
-At random instants from outside, and at the crash points inside the clone and the release. After
-each, either a quorum goes on and whoever missed a request is found, restarted and brought up from
+At random instants from outside; after each fourth also at a crash point inside the clone or the
+release. After each, either a quorum goes on and whoever missed a request is found, restarted and brought up from
 the request log, or the group says that it is halted. Whatever happens, no answer may be wrong: each
 request has one count, and the counts rise with the requests. How often each happened is printed.
 
-QUORATE_KILLS sets how many (for a quick look, or a long night).
+QUORATE_KILLS sets how many at random (for a quick look, or a long night).
 """
 
 import collections
@@ -95,30 +95,31 @@ class Kills(unittest.TestCase):
                 load.start()
                 try:
                     for number in range(KILLS):
-                        self.kill(number, load)
+                        self.kill_at_random(load)
+                        if number % 4 == 3:
+                            self.kill_at(POINTS[number // 4 % len(POINTS)], load)
                 finally:
                     load.stop()
                 self.assertIsNone(load.trouble)
                 self.settle(load)
 
-    # Every third one at a crash point, the others from outside.
-    def kill(self, number, load):
-        proxy = self.group.proxy
-        if number % 3 == 2:
-            point = POINTS[number // 3 % len(POINTS)]
-            self.start_anew(f"{point}:{self.random.randint(1, 200)}")
-            if point == "replayed":  # happens only where somebody is brought up
-                self.lab.quorate("replica", "restart", "counter/third", "--config",
-                                 self.group.config, timeout=60)
-            load.heavy = True
-            harness.wait_until(lambda: not self.group.proxy.alive(), 20, f"death at {point}")
-            kind = f"at {point}"
-        else:
-            load.heavy = True
-            time.sleep(self.random.uniform(0.02, 0.1))  # pause: the instant
-            proxy.send_signal(signal.SIGKILL)
-            proxy.process.wait()
-            kind = "at random"
+    def kill_at_random(self, load):
+        load.heavy = True
+        time.sleep(self.random.uniform(0.02, 0.1))  # pause: the instant
+        self.group.proxy.send_signal(signal.SIGKILL)
+        self.group.proxy.process.wait()
+        self.go_on("at random", load)
+
+    def kill_at(self, point, load):
+        self.start_anew(f"{point}:{self.random.randint(1, 200)}")
+        if point == "replayed":  # happens only where somebody is brought up
+            self.lab.quorate("replica", "restart", "counter/third", "--config",
+                             self.group.config, timeout=60)
+        load.heavy = True
+        harness.wait_until(lambda: not self.group.proxy.alive(), 20, f"death at {point}")
+        self.go_on(f"at {point}", load)
+
+    def go_on(self, kind, load):
         load.heavy = False
         self.start_anew()
         self.heal(kind)

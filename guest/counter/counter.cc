@@ -73,7 +73,8 @@ struct Peer {
     int socket = -1;
     sockaddr_storage address{};
     socklen_t address_length = 0;
-    std::array<std::uint8_t, 64> control{};  // the packet information, as sendmsg() wants it
+    alignas(cmsghdr)
+        std::array<std::uint8_t, 64> control{};  // the packet information, as sendmsg() wants it
     std::size_t control_length = 0;
 };
 
@@ -363,7 +364,7 @@ void receive_requests(int socket, Counter& counter) {
         Peer peer;
         peer.socket = socket;
         std::array<std::uint8_t, 2'048> data;
-        std::array<std::uint8_t, 256> control;
+        alignas(cmsghdr) std::array<std::uint8_t, 256> control;
         iovec piece{data.data(), data.size()};
         msghdr message{};
         message.msg_name = &peer.address;

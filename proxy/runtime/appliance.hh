@@ -61,6 +61,9 @@ class Appliance {
     const config::Config& config() const { return config_; }
 
   private:
+    // Workers take up a plan well within that.
+    static constexpr std::chrono::seconds take_up_timeout{2};
+
     Appliance(config::Config config, const ApplianceOptions& options);
 
     tl::expected<void, std::string> start();

@@ -91,9 +91,8 @@ bool read_name(Section& section, std::map<std::string, std::string>& taken, std:
     return fresh;
 }
 
-void read_cpus(Section& section, const Pass& pass, std::vector<unsigned>& out) {
-    const std::int64_t last =
-        pass.machine.cpus == 0 ? cpu_number_max : std::int64_t{pass.machine.cpus} - 1;
+void read_cpus(Section& section, unsigned machine_cpus, std::vector<unsigned>& out) {
+    const std::int64_t last = machine_cpus == 0 ? cpu_number_max : std::int64_t{machine_cpus} - 1;
     for (const auto& [cpu, spot] : section.numbers("cpus", 1024, 0, cpu_number_max)) {
         const auto number = static_cast<unsigned>(cpu);
         if (cpu > last) {
@@ -141,7 +140,7 @@ void read_appliance(Section& root, Pass& pass) {
     read_control_mode(section, config);
     section.number("workers", 1, workers_max, config.workers);
     const std::size_t before = pass.report.count();
-    read_cpus(section, pass, config.cpus);
+    read_cpus(section, pass.machine.cpus, config.cpus);
     if (section.has("cpus") && before == pass.report.count() &&
         config.cpus.size() != config.workers && !config.cpus.empty()) {
         section.wrong("cpus",

@@ -61,11 +61,42 @@ struct NetnsReplica {
     std::uint32_t health_timeout_ms = 10'000;  // from start to healthy
 };
 
+// What one boot of a Xen domain runs.
+enum class DomainType : std::uint8_t { pv, pvh };
+struct XenImage {
+    std::filesystem::path kernel;   // relative to the config in the file
+    std::string kernel_sha256;      // 64 lower-case hexadecimal digits; checked at every build
+    std::filesystem::path ramdisk;  // as it is for all; a replica's own files are appended
+    std::string ramdisk_sha256;
+    DomainType type = DomainType::pv;
+    std::uint32_t memory_mb = 128;
+    std::uint32_t vcpus = 1;
+    std::string command_line;            // of the kernel
+    std::vector<std::string> arguments;  // appended to the command of the image's service
+    std::map<std::string, std::string>   // path in the guest -> content, or file to copy from;
+        files;                           // absolute, or below /etc/quorate/files
+    std::map<std::string, std::string> copies;
+};
+
+// How the Xen host runs a replica.
+struct XenReplica {
+    std::vector<XenImage> images;   // the replica's own, then its variants, which start as that
+    std::vector<unsigned> cpus;     // of the machine; empty: anywhere
+    std::uint32_t cap_percent = 0;  // of one CPU's time, at most; 0: no cap
+    std::uint32_t health_timeout_ms = 60'000;  // from start to healthy
+
+    // Renewals take turns.
+    const XenImage& image(voter::Incarnation incarnation) const {
+        return images[incarnation.value % images.size()];
+    }
+};
+
 struct Replica {
     std::string name;                 // unique in the group
-    std::optional<PortSpec> place_a;  // where the slot's two places are; with a netns
-    std::optional<PortSpec> place_b;  // replica they are made by the host and left out
+    std::optional<PortSpec> place_a;  // where the slot's two places are; left out
+    std::optional<PortSpec> place_b;  // where a host makes them
     std::optional<NetnsReplica> netns;
+    std::optional<XenReplica> xen;
 };
 
 struct Group {
@@ -143,7 +174,8 @@ struct Config {
 // Where a slot's place A (second = false) or B is found. Places of a netns replica are veths that
 // its host makes under a name derived from the appliance, the group's index and the slot, at most
 // 15 characters ("qfbf63eg0r2a"), so that host and proxy agree without asking each other.
-// nullopt: this replica has no such place.
+// nullopt: this replica has no such place, or is a Xen domain: the roster's seat says how it is
+// reached.
 std::optional<PortSpec> place_port(const Config& config, std::size_t group, voter::ReplicaId slot,
                                    bool second);
 std::string place_interface(const Config& config, std::size_t group, voter::ReplicaId slot,
@@ -162,7 +194,7 @@ struct Error {
 // What of the machine a configuration is checked against, beyond the file itself.
 struct Machine {
     unsigned cpus = 0;   // how many it has; 0: not checked
-    bool files = false;  // check that commands, files to copy and users are there
+    bool files = false;  // check that commands, files and users are there
     std::filesystem::path run_directory = "/run/quorate";  // parent of the default state_dir
 
     static Machine here();

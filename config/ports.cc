@@ -219,6 +219,7 @@ std::optional<PortSpec> place_port(const Config& config, std::size_t group, vote
         return std::nullopt;
     }
     const Replica& replica = config.groups[group].replicas[slot.value];
+    if (replica.xen) return std::nullopt;
     if (!replica.netns) return second ? replica.place_b : replica.place_a;
     PortSpec port;
     port.what = place_interface(config, group, slot, second);

@@ -29,7 +29,8 @@ void check_group(const config::Group& group) {
     must(group.f < group.quorum && group.f <= voter::faults_max, "f liars are no quorum");
     must(group.primary < n, "the primary is there");
     for (const config::Replica& replica : group.replicas) {
-        must(replica.netns.has_value() != replica.place_a.has_value(), "one way to reach it");
+        must(replica.netns.has_value() + replica.xen.has_value() + replica.place_a.has_value() == 1,
+             "one way to reach it");
         must(!replica.netns || !replica.netns->command.empty(), "a command");
     }
 }

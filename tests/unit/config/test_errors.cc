@@ -72,6 +72,13 @@ struct Row {
 void PrintTo(const Row& row, std::ostream* out) { *out << row.key << ": " << row.what; }
 
 constexpr const char* replica_c = "name = \"c\"\n[group.replica.netns]\ncommand = [\"server\"]";
+#define HASH "0123456789ABCDEF0123456789abcdef0123456789abcdef0123456789abcdef"
+#define XEN_KEYS                              \
+    "kernel = \"k\"\nkernel_sha256 = \"" HASH \
+    "\"\nramdisk = \"r\"\n"                   \
+    "ramdisk_sha256 = \"" HASH "\"\n"
+#define XEN(keys) "[group.replica.xen]\n" XEN_KEYS keys
+constexpr const char* xen_from = "[group.replica.netns]\ncommand = [\"server\"]";
 constexpr const char* matcher = "matcher = \"0:4\"\ncomparator = \"bytes\"";
 
 const Row rows[] = {
@@ -224,6 +231,32 @@ const Row rows[] = {
     {"[\"server\"]", "[\"a\"]\nhealth_timeout_ms = 0 #!",
      "group[0].replica[2].netns.health_timeout_ms", "is 0", "100 to 600000"},
 
+    // [group.replica.xen]
+    {xen_from, "[group.replica.xen] #!\nramdisk = \"r\"", "group[0].replica[2].xen.kernel",
+     "is missing", "guest/image/build"},
+    {xen_from,
+     "[group.replica.xen]\nkernel = \"k\"\nkernel_sha256 = \"" HASH
+     "\"\nramdisk = \"r\"\nramdisk_sha256 = \"0123\" #!",
+     "group[0].replica[2].xen.ramdisk_sha256", "no SHA-256", "64 hexadecimal"},
+    {xen_from, XEN("memory_mb = 64 #!"), "group[0].replica[2].xen.memory_mb", "is 64",
+     "80 to 1048576"},
+    {xen_from, XEN("type = \"hvm\" #!"), "group[0].replica[2].xen.type", "\"hvm\"", "\"pvh\""},
+    {xen_from, XEN("files = { \"/etc/../x\" = \"\" } #!"),
+     "group[0].replica[2].xen.files.\"/etc/../x\"", "no path", "in the guest"},
+    {xen_from, XEN("arguments = [\"a\\nb\"] #!"), "group[0].replica[2].xen.arguments[0]",
+     "line end", "one line"},
+    {xen_from, XEN("cpus = [7, 7] #!"), "group[0].replica[2].xen.cpus[1]", "is 7 again", "once"},
+    {xen_from, XEN("cap_percent = 101 #!"), "group[0].replica[2].xen.cap_percent",
+     "more than its 1 vcpu can use", "at most 100"},
+    {xen_from, XEN("[[group.replica.xen.variant]] #!\nkernel = \"other\""),
+     "group[0].replica[2].xen.variant[0].kernel_sha256", "is missing", "both kernel and"},
+    {xen_from, XEN("[[group.replica.xen.variant]]\ncpus = [1] #!"),
+     "group[0].replica[2].xen.variant[0].cpus", "", ""},
+    {replica_c, "name = \"c\"\nplace_b = \"veth:rc\" #!\n[group.replica.xen]\n" XEN_KEYS,
+     "group[0].replica[2].place_b", "given for a replica with xen", "leave it out"},
+    {xen_from, "[group.replica.netns]\ncommand = [\"x\"]\n[group.replica.xen] #!\n" XEN_KEYS,
+     "group[0].replica[2].xen", "for a replica with netns", "netns] or"},
+
     // [[service]]
     {"group = \"g\"", "group = \"dg\" #!", "service[0].group", "no such group",
      "did you mean \"g\"?"},
@@ -353,10 +386,15 @@ TEST(Documents, NameEveryKey) {
     const std::string masked = "\"mask\"\nmask = [{offset = 4, length = 1}]";
     std::string text = base;
     text.replace(text.find("\"bytes\""), 7, masked);
+    const std::string xen =
+        "[[group.replica]]\nname = \"d\"\n" XEN("[[group.replica.xen.variant]]\n");
+    text.insert(text.find("[[service]]"), xen);
+    text.replace(text.find("f = 1"), 5, "quorum = 3");
     unsigned keys = 0;
     for (const char* place : {"[appliance]\n", "[client]\n", "[eal]\n", "[evidence]\n",
                               "[[group]]\n", "[group.accusation]\n", "[[group.replica]]\n",
-                              "[group.replica.netns]\n", "[[service]]\n", "mask = [{"}) {
+                              "[group.replica.netns]\n", "[group.replica.xen]\n",
+                              "[[group.replica.xen.variant]]\n", "[[service]]\n", "mask = [{"}) {
         std::string changed = text;
         const std::size_t at = changed.find(place) + std::string(place).size();
         changed.insert(at, std::string(place).ends_with('{') ? "qqqqqq = 1, " : "qqqqqq = 1\n");
@@ -432,6 +470,8 @@ TEST(File, WhatItNamesMustBeThereWhereItIsRun) {
     EXPECT_EQ(told("[\"server\"]", "[\"{dir}/x\"]\ncopies = { x = \"passwd\" }"), "");
     EXPECT_TRUE(told("[\"server\"]", "[\"s\"]\ncopies = { x = \"no/such\" }")
                     .starts_with(netns + "copies.x is \"no/such\""));
+    const std::string xen = "group[0].replica[2].xen.";
+    EXPECT_TRUE(told(xen_from, XEN("")).starts_with(xen + "kernel is \"k\", which is not there"));
     EXPECT_EQ(told("[\"server\"]", "[\"s\"]\nuser = \"root\""), "");
     EXPECT_TRUE(told("[\"server\"]", "[\"s\"]\nuser = \"no-such-user\"")
                     .starts_with(netns + "user is \"no-such-user\""));

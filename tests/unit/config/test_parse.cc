@@ -69,6 +69,16 @@ TEST(Example, IsRightAndSaysWhatItSays) {
     EXPECT_NE(nsd.files.at("nsd.conf").find("zonesdir: {dir}\n"), std::string::npos);
     EXPECT_EQ(nsd.environment.at("LC_ALL"), "C");
     EXPECT_TRUE(nsd.copies.at("example.zone").starts_with('/')) << "wherever we are started";
+    ASSERT_TRUE(dns.replicas[2].xen.has_value());
+    const XenReplica& named = *dns.replicas[2].xen;
+    ASSERT_EQ(named.images.size(), 2u);
+    EXPECT_TRUE(named.images[0].kernel.is_absolute());
+    EXPECT_EQ(named.images[0].type, DomainType::pv);
+    EXPECT_EQ(named.images[0].arguments, std::vector<std::string>{"-4"});
+    EXPECT_EQ(named.images[1].type, DomainType::pvh);
+    EXPECT_EQ(named.images[1].ramdisk_sha256, named.images[0].ramdisk_sha256);
+    EXPECT_EQ(&named.image(voter::Incarnation{4}), &named.images[0]);
+    EXPECT_EQ(&named.image(voter::Incarnation{5}), &named.images[1]);
 
     const Group& counter = config.groups[1];
     EXPECT_EQ(counter.f, 0) << "two of two mask nothing";

@@ -95,6 +95,14 @@ TEST(Place, OfANamespaceReplicaHasAStableNameThatFits) {
     EXPECT_EQ(place_port(config, 0, ReplicaId{7}, false), std::nullopt);
 }
 
+TEST(Place, OfADomainIsInTheRoster) {
+    Config config;
+    config.groups.resize(1);
+    config.groups[0].replicas.resize(1);
+    config.groups[0].replicas[0].xen.emplace();
+    EXPECT_EQ(place_port(config, 0, ReplicaId{0}, false), std::nullopt);
+}
+
 TEST(Place, OfAnotherReplicaIsAsConfigured) {
     Config config;
     config.groups.resize(1);

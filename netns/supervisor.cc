@@ -23,7 +23,7 @@
 
 #include "netns/inside.hh"
 #include "netns/link.hh"
-#include "netns/log.hh"
+#include "recovery/log.hh"
 #include "netns/process.hh"
 #include "netns/record.hh"
 
@@ -293,7 +293,7 @@ class Supervisor {
 
     Spec spec_;
     Record record_;
-    Log log_;
+    recovery::Log log_;
     Stage stage_ = Stage::starting;
     Clock::time_point deadline_;  // to be healthy, or to have ended
     Clock::time_point running_since_;

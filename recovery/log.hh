@@ -7,9 +7,9 @@
 #include <string>
 #include <string_view>
 
-#include "netns/process.hh"
+#include "recovery/process.hh"
 
-namespace netns {
+namespace recovery {
 
 class Log {
   public:
@@ -33,4 +33,4 @@ class Log {
     std::string recent_;  // the end of what was written
 };
 
-}  // namespace netns
+}  // namespace recovery

@@ -1,4 +1,4 @@
-#include "netns/log.hh"
+#include "recovery/log.hh"
 
 #include <algorithm>
 #include <array>
@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-namespace netns {
+namespace recovery {
 namespace {
 
 constexpr std::size_t recent_bytes_max = 2'048;
@@ -69,4 +69,4 @@ std::string Log::last_lines(unsigned count) const {
     return at == std::string::npos || at == 0 ? text : text.substr(at + 1);
 }
 
-}  // namespace netns
+}  // namespace recovery

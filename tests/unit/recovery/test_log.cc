@@ -1,10 +1,10 @@
 #include <fstream>
 #include <sstream>
 
-#include "netns/log.hh"
+#include "recovery/log.hh"
 #include "tests/unit/recovery/temporary_directory.hh"
 
-namespace netns {
+namespace recovery {
 namespace {
 
 std::string content(const std::filesystem::path& file) {
@@ -71,4 +71,4 @@ TEST(Log, WhatCannotBeWrittenIsDropped) {
 }
 
 }  // namespace
-}  // namespace netns
+}  // namespace recovery

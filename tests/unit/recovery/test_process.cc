@@ -5,9 +5,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "netns/process.hh"
+#include "recovery/process.hh"
 
-namespace netns {
+namespace recovery {
 namespace {
 
 // A child that waits for its end.
@@ -101,6 +101,20 @@ TEST(Run, EndsAtTheDeadline) {
     EXPECT_LT(std::chrono::steady_clock::now() - before, milliseconds(5'000));
 }
 
+TEST(Run, ReadsItsInputAsAnotherProgram) {
+    const std::string input(200'000, 'x');
+    const auto done = run({"counting", "-c"}, milliseconds(5'000), {"wc", input});
+    ASSERT_TRUE(done) << done.error();
+    EXPECT_EQ(done->output, "200000\n");
+}
+
+TEST(Run, TheDeadlineIsForAllThatItStarted) {
+    // The second would hold the output open, and go on.
+    const auto before = std::chrono::steady_clock::now();
+    EXPECT_FALSE(run({"sh", "-c", "tail -f /dev/null & wait"}, milliseconds(50)));
+    EXPECT_LT(std::chrono::steady_clock::now() - before, milliseconds(5'000));
+}
+
 TEST(Run, OutputIsBounded) {
     const auto much = run({"sh", "-c", "seq 100000"}, milliseconds(10'000));
     ASSERT_TRUE(much) << much.error();
@@ -115,4 +129,4 @@ TEST(Run, SaysWhatIsMissing) {
 }
 
 }  // namespace
-}  // namespace netns
+}  // namespace recovery

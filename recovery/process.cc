@@ -1,4 +1,4 @@
-#include "netns/process.hh"
+#include "recovery/process.hh"
 
 #include <array>
 #include <cerrno>
@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <spawn.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -17,7 +18,7 @@
 
 extern char** environ;
 
-namespace netns {
+namespace recovery {
 namespace {
 
 constexpr std::size_t output_bytes_max = 64u << 10;
@@ -48,6 +49,26 @@ Descriptor open_process(const ProcessIdentity& process) {
 int until_ms(std::chrono::steady_clock::time_point end) {
     const auto left = std::chrono::ceil<milliseconds>(end - std::chrono::steady_clock::now());
     return left.count() > 0 ? static_cast<int>(left.count()) : 0;
+}
+
+// A file in memory, so that nobody waits for a reader.
+tl::expected<Descriptor, std::string> input_of(const std::string& text) {
+    if (text.empty()) {
+        Descriptor nothing(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+        if (nothing.get() < 0) return tl::unexpected(with_cause("cannot open /dev/null"));
+        return nothing;
+    }
+    Descriptor file(::memfd_create("input", MFD_CLOEXEC));
+    if (file.get() < 0) return tl::unexpected(with_cause("cannot make a file in memory"));
+    std::size_t at = 0;
+    while (at < text.size()) {
+        const ssize_t written = ::write(file.get(), text.data() + at, text.size() - at);
+        if (written < 0 && errno == EINTR) continue;
+        if (written <= 0) return tl::unexpected(with_cause("cannot write to a file in memory"));
+        at += static_cast<std::size_t>(written);
+    }
+    ::lseek(file.get(), 0, SEEK_SET);
+    return file;
 }
 
 }  // namespace
@@ -117,7 +138,9 @@ std::string describe_end(int wait_status) {
 }
 
 tl::expected<Finished, std::string> run(const std::vector<std::string>& command,
-                                        milliseconds deadline) {
+                                        milliseconds deadline, const Running& how) {
+    auto input = input_of(how.input);
+    if (!input) return tl::unexpected(input.error());
     int ends[2];
     if (::pipe2(ends, O_CLOEXEC) != 0) return tl::unexpected(with_cause("cannot make a pipe"));
     Descriptor reading(ends[0]);
@@ -128,7 +151,7 @@ tl::expected<Finished, std::string> run(const std::vector<std::string>& command,
     arguments.push_back(nullptr);
     posix_spawn_file_actions_t files;
     ::posix_spawn_file_actions_init(&files);
-    ::posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDONLY, 0);
+    ::posix_spawn_file_actions_adddup2(&files, input->get(), 0);
     ::posix_spawn_file_actions_adddup2(&files, writing.get(), 1);
     ::posix_spawn_file_actions_adddup2(&files, writing.get(), 2);
     posix_spawnattr_t attributes;
@@ -138,10 +161,11 @@ tl::expected<Finished, std::string> run(const std::vector<std::string>& command,
     ::posix_spawnattr_setsigmask(&attributes, &signals);
     ::sigfillset(&signals);
     ::posix_spawnattr_setsigdefault(&attributes, &signals);
-    ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+    ::posix_spawnattr_setflags(
+        &attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
     pid_t pid = 0;
-    const int error =
-        ::posix_spawnp(&pid, arguments[0], &files, &attributes, arguments.data(), environ);
+    const char* program = how.program.empty() ? arguments[0] : how.program.c_str();
+    const int error = ::posix_spawnp(&pid, program, &files, &attributes, arguments.data(), environ);
     ::posix_spawn_file_actions_destroy(&files);
     ::posix_spawnattr_destroy(&attributes);
     if (error != 0) {
@@ -155,12 +179,12 @@ tl::expected<Finished, std::string> run(const std::vector<std::string>& command,
     bool late = false;
     std::array<char, 4'096> part;
     for (;;) {
-        pollfd input{reading.get(), POLLIN, 0};
-        const int ready = ::poll(&input, 1, until_ms(end));
+        pollfd readable{reading.get(), POLLIN, 0};
+        const int ready = ::poll(&readable, 1, until_ms(end));
         if (ready < 0 && errno == EINTR) continue;
         if (ready <= 0) {
             late = true;
-            ::kill(pid, SIGKILL);
+            ::kill(-pid, SIGKILL);
             break;
         }
         const ssize_t got = ::read(reading.get(), part.data(), part.size());
@@ -178,4 +202,4 @@ tl::expected<Finished, std::string> run(const std::vector<std::string>& command,
     return finished;
 }
 
-}  // namespace netns
+}  // namespace recovery

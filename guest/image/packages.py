@@ -20,7 +20,7 @@ same for servers that run on this machine, and brings only what *this machine* l
 depends on the machine.
 
 Known limit: of alternative dependencies the first is taken, and libraries are packages whose name
-starts with "lib".
+starts with "lib", and zlib1g.
 """
 
 import argparse
@@ -41,6 +41,7 @@ import zlib
 KERNEL_PACKAGE = "linux-image-amd64"  # depends on the one with a version in its name
 HYPERVISOR_PACKAGE = "xen-hypervisor-4.17-amd64"
 VERSIONS_KEPT = 3
+ANSWERS_MAX = 100  # of apt, remembered
 DOWNLOAD_SECONDS_MAX = 900
 PACKAGES_MAX = 200  # of one closure
 IMAGE_BYTES_MAX = 512 << 20  # an unpacked kernel or hypervisor
@@ -87,27 +88,62 @@ def locked(path):
 
 # --- what apt knows
 
-def candidate(package):
-    """The version apt would install, or None."""
-    output = run(["apt-cache", "policy", package])
-    match = re.search(r"Candidate: (\S+)", output)
-    return match.group(1) if match and match.group(1) != "(none)" else None
+def lists_stamp():
+    """Changes whenever apt's answers might."""
+    stamps = []
+    for path in ("/var/lib/apt/lists", "/var/lib/dpkg/status", "/etc/apt/sources.list",
+                 "/etc/apt/sources.list.d", "/etc/apt/preferences.d"):
+        with contextlib.suppress(OSError):
+            stamps.append(os.stat(path).st_mtime_ns)
+    return stamps
 
 
-def dependencies(package):
-    """The packages it depends on, of alternatives the first; virtual packages are left out."""
-    output = run(["apt-cache", "depends", "--no-recommends", "--no-suggests", "--no-conflicts",
-                  "--no-breaks", "--no-replaces", "--no-enhances", package])
-    found, alternative = [], False
+def ask_apt(*words):
+    """What apt-cache says, remembered: it takes half a second for each question, however short."""
+    memory = cache_directory() / "packages" / ".answers.json"
+    stamp, question = lists_stamp(), " ".join(words)
+    answers = {}
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        remembered = json.loads(memory.read_text())
+        if remembered["stamp"] == stamp:
+            answers = remembered["answers"]
+    if question not in answers:
+        answers[question] = run(["apt-cache", *words])
+        while len(answers) > ANSWERS_MAX:
+            answers.pop(next(iter(answers)))
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        temporary = memory.with_name(f".answers.{os.getpid()}")
+        temporary.write_text(json.dumps({"stamp": stamp, "answers": answers}))
+        temporary.replace(memory)
+    return answers[question]
+
+
+def candidates(names):
+    """{package: the version apt would install}; unknown packages are left out."""
+    versions, name = {}, None
+    for line in ask_apt("policy", *names).splitlines():
+        if line and not line.startswith(" "):
+            name = line.rstrip(":")
+        match = re.match(r"\s+Candidate: (\S+)", line)
+        if match and match.group(1) != "(none)":
+            versions[name] = match.group(1)
+    return versions
+
+
+def dependencies(names):
+    """Packages that these depend on, of alternatives the first; virtual ones are left out."""
+    output = ask_apt("depends", "--no-recommends", "--no-suggests", "--no-conflicts", "--no-breaks",
+                     "--no-replaces", "--no-enhances", *names)
+    found, alternative = set(), False
     for line in output.splitlines():
-        match = re.match(r"\s*(\|?)(?:Pre)?Depends: (\S+)", line)
+        match = re.match(r"\s+(\|?)(?:Pre)?Depends: (\S+)", line)
         if not match:
             continue
         name = match.group(2).split(":")[0]
         if not alternative and not name.startswith("<"):
-            found.append(name)
+            found.add(name)
         alternative = bool(match.group(1))
-    return found
+    return sorted(found)
 
 
 def update_lists():
@@ -162,44 +198,28 @@ def forget_old(package):
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def ready(package):
-    """The directory of the newest version, fetched first where it is missing."""
+def fetch_one(package):
+    """Downloads and unpacks the newest version; looks at apt's lists again where they are old."""
     home = cache_directory() / "packages"
-    try:
-        version = candidate(package)
-    except Failure as failure:
-        kept = unpacked(package)
-        if not kept:
-            raise
-        say(f"{package}: {failure}; taking {version_of(kept[0])}, which is here")
-        return kept[0]
-    if version and directory_of(package, version).is_dir():
-        return directory_of(package, version)
     with locked(home / f".lock-{package}"):
         for remains in home.glob(f".unpacking-{package}_*"):
             shutil.rmtree(remains, ignore_errors=True)
-        try:
-            if version is None:
+        for again in (False, True):
+            if again:
                 update_lists()
-                version = candidate(package)
-            if version is None:
-                raise Failure(f"Debian's lists have no package named {package}")
-            target = directory_of(package, version)
-            if target.is_dir():  # another process was faster
-                return target
+            version = candidates([package]).get(package)
+            if version and directory_of(package, version).is_dir():
+                return directory_of(package, version)  # another process was faster
             try:
+                if version is None:
+                    raise Failure(f"Debian's lists have no package named {package}")
                 archive = download(package, version)
-            except Failure:  # the lists may name a version that the archive no longer has
-                update_lists()
-                version = candidate(package)
-                target = directory_of(package, version)
-                archive = download(package, version)
-        except Failure as failure:
-            kept = unpacked(package)
-            if not kept:
-                raise
-            say(f"{package}: {failure}; taking {version_of(kept[0])}, which is here")
-            return kept[0]
+                break
+            except Failure:
+                # The lists may be missing, or name a version that the archive no longer has.
+                if again:
+                    raise
+        target = directory_of(package, version)
         unpack(archive, target)
         shutil.rmtree(archive.parent, ignore_errors=True)
         forget_old(package)
@@ -208,20 +228,39 @@ def ready(package):
 
 def fetch(names):
     """{name: directory of the unpacked package}. Raises Failure."""
-    return {name: ready(name) for name in names}
+    found = {}
+    try:
+        versions = candidates(names)
+    except Failure as failure:
+        say(str(failure))
+        versions = {}
+    for name in names:
+        found[name] = directory_of(name, versions[name]) if name in versions else None
+        if found[name] is None or not found[name].is_dir():
+            try:
+                found[name] = fetch_one(name)
+            except Failure as failure:
+                kept = unpacked(name)
+                if not kept:
+                    raise
+                say(f"{failure}; taking {name} {version_of(kept[0])}, which is here")
+                found[name] = kept[0]
+    return found
+
+
+def is_library(package):
+    return package.startswith("lib") or package == "zlib1g"
 
 
 def closure(names):
     """The packages and, transitively, the libraries they depend on: {name: directory}."""
     found, waiting = {}, list(names)
     while waiting:
-        name = waiting.pop(0)
-        if name in found:
-            continue
-        if len(found) == PACKAGES_MAX:
+        if len(found) + len(waiting) > PACKAGES_MAX:
             raise Failure(f"{' '.join(names)}: more than {PACKAGES_MAX} packages")
-        found[name] = ready(name)
-        waiting += [other for other in dependencies(name) if other.startswith("lib")]
+        found.update(fetch(waiting))
+        waiting = [name for name in dependencies(waiting)
+                   if is_library(name) and name not in found]
     return dict(sorted(found.items()))
 
 
@@ -288,10 +327,10 @@ def elf_from(data, what):
 
 def kernel():
     """The newest Debian kernel of the standard flavour (the cloud flavour cannot be Dom0)."""
-    named = [name for name in dependencies(KERNEL_PACKAGE) if name.startswith("linux-image-")]
+    named = [name for name in dependencies([KERNEL_PACKAGE]) if name.startswith("linux-image-")]
     if not named:
         raise Failure(f"{KERNEL_PACKAGE} depends on no kernel")
-    root = ready(named[0])
+    root = fetch(named)[named[0]]
     images = list(root.glob("boot/vmlinuz-*"))
     if len(images) != 1:
         raise Failure(f"{named[0]} holds {len(images)} kernels")
@@ -304,7 +343,7 @@ def kernel():
 
 
 def hypervisor():
-    root = ready(HYPERVISOR_PACKAGE)
+    root = fetch([HYPERVISOR_PACKAGE])[HYPERVISOR_PACKAGE]
     compressed = sorted(path for path in root.glob("boot/xen-*.gz") if not path.is_symlink())
     if not compressed:
         raise Failure(f"{HYPERVISOR_PACKAGE} holds no boot/xen-*.gz")

@@ -1,0 +1,79 @@
+"""The archive that becomes a guest's root: cpio in the format "newc" (Linux,
+Documentation/driver-api/early-userspace/buffer-format.rst), compressed by gzip.
+
+Same entries, same bytes: names are sorted, times are 0, owners are root, and the compressor's
+header names no file and no time.
+"""
+
+import dataclasses
+import stat
+import struct
+import zlib
+
+COMPRESSION_LEVEL = 9
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """A file, symbolic link (its target is `data`), directory or character device."""
+    mode: int  # type and permissions, as in stat
+    data: bytes = b""
+    device: tuple = (0, 0)  # major, minor
+
+
+def file(data, mode=0o644):
+    return Entry(stat.S_IFREG | mode, data)
+
+
+def link(target):
+    return Entry(stat.S_IFLNK | 0o777, target.encode())
+
+
+def directory(mode=0o755):
+    return Entry(stat.S_IFDIR | mode)
+
+
+def character_device(major, minor, mode=0o600):
+    return Entry(stat.S_IFCHR | mode, device=(major, minor))
+
+
+def with_parents(entries):
+    """The entries, and the directories above them that nobody mentioned. Paths are absolute."""
+    whole = dict(entries)
+    for path in entries:
+        parts = path.strip("/").split("/")
+        for i in range(1, len(parts)):
+            whole.setdefault("/" + "/".join(parts[:i]), directory())
+    return whole
+
+
+def padded(data):
+    return data + b"\0" * (-len(data) % 4)
+
+
+def member(name, entry, inode):
+    encoded = name.encode() + b"\0"
+    fields = (inode, entry.mode, 0, 0, 1, 0, len(entry.data), 0, 0, *entry.device, len(encoded), 0)
+    header = b"070701" + b"".join(b"%08x" % field for field in fields)
+    return padded(header + encoded) + padded(entry.data)
+
+
+def pack(entries):
+    """The archive's bytes: a multiple of 4 of them, the last four zero.
+
+    Both matter for what is joined to another archive: the kernel looks for the next one at a
+    multiple of 4, and Xen's domain builder takes the last four bytes of what begins like gzip
+    for the size of its content, where zero means "leave it to the kernel".
+    """
+    whole = with_parents(entries)
+    parts = [member(path.strip("/"), whole[path], inode)
+             for inode, path in enumerate(sorted(whole), 1)]
+    return b"".join(parts) + member("TRAILER!!!", Entry(0), 0)
+
+
+def compress(data):
+    """gzip, ending like pack() does. Reading it, gunzip warns of the zeros at its end."""
+    body = zlib.compressobj(COMPRESSION_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
+    stream = (b"\x1f\x8b\x08\0\0\0\0\0\x02\xff" + body.compress(data) + body.flush()
+              + struct.pack("<II", zlib.crc32(data), len(data) & 0xFFFFFFFF))
+    return padded(stream + b"\0" * 4)

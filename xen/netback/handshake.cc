@@ -6,9 +6,9 @@ namespace xen::netback {
 
 namespace {
 
-constexpr std::array<std::string_view, 9> names{
-    "unknown", "initialising", "init-wait", "initialised",  "connected",
-    "closing", "closed",       "reconfiguring", "reconfigured"};
+constexpr std::array<std::string_view, 9> names{"unknown",     "initialising",  "init-wait",
+                                                "initialised", "connected",     "closing",
+                                                "closed",      "reconfiguring", "reconfigured"};
 
 }  // namespace
 

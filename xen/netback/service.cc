@@ -1,0 +1,212 @@
+#include "xen/netback/service.hh"
+
+#include <charconv>
+#include <utility>
+#include <vector>
+
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+namespace xen::netback {
+
+namespace {
+
+constexpr int look_again_ms = 500;  // also where no watch has fired
+constexpr unsigned events_at_once_max = 256;
+constexpr std::size_t name_bytes_max = 256;
+constexpr std::string_view backends = "/local/domain/0/backend/";
+// A device that is done with goes within this, or with the thread.
+constexpr auto close_timeout = release_timeout * 2;
+
+std::string directory_of(BackendType type) {
+    return std::string(backends) + (type == BackendType::vif ? "vif" : "quorate");
+}
+
+std::string home_of(DomainId domain) { return "/local/domain/" + std::to_string(domain.value); }
+
+std::optional<DomainId> parse_domain(const std::string& text) {
+    DomainId domain;
+    const char* end = text.data() + text.size();
+    const auto [at, error] = std::from_chars(text.data(), end, domain.value);
+    if (error != std::errc() || at != end) return std::nullopt;
+    return domain;
+}
+
+}  // namespace
+
+tl::expected<std::unique_ptr<Service>, std::string> Service::start(
+    Settings settings, std::unique_ptr<Hypervisor> hypervisor) {
+    auto store = store::Store::open(settings.connect);
+    if (!store) return tl::unexpected(store.error().what);
+    for (const BackendType type : {BackendType::quorate, BackendType::vif}) {
+        if (auto watched = store->watch(directory_of(type), "backends"); !watched) {
+            return tl::unexpected(watched.error().what);
+        }
+    }
+    std::unique_ptr<Service> service(
+        new Service(std::move(settings), std::move(hypervisor), std::move(*store)));
+    service->thread_ = std::thread([self = service.get()] { self->run(); });
+    return service;
+}
+
+Service::Service(Settings settings, std::unique_ptr<Hypervisor> hypervisor, store::Store store)
+    : settings_(std::move(settings)),
+      hypervisor_(std::move(hypervisor)),
+      store_(std::move(store)),
+      poked_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
+
+Service::~Service() {
+    stop_.store(true, std::memory_order_release);
+    poke();
+    if (thread_.joinable()) thread_.join();
+    served_.clear();
+    if (poked_ >= 0) ::close(poked_);
+}
+
+void Service::poke() const {
+    const std::uint64_t one = 1;
+    static_cast<void>(!::write(poked_, &one, sizeof one));
+}
+
+void Service::open(const std::string& name, BackendType type, std::span<QueueSlot> slots) {
+    {
+        const std::lock_guard lock(mutex_);
+        Served& served = served_[name];
+        served.type = type;
+        served.slots = slots;
+    }
+    poke();
+}
+
+void Service::close(const std::string& name) {
+    const auto deadline = Clock::now() + close_timeout;
+    {
+        const std::lock_guard lock(mutex_);
+        const auto found = served_.find(name);
+        if (found == served_.end()) return;
+        found->second.closing = true;
+    }
+    poke();
+    while (Clock::now() < deadline) {
+        {
+            const std::lock_guard lock(mutex_);
+            if (!served_.contains(name)) return;
+        }
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+}
+
+DeviceStatus Service::status(const std::string& name) const {
+    const std::lock_guard lock(mutex_);
+    const auto found = served_.find(name);
+    return found == served_.end() ? DeviceStatus{} : found->second.status;
+}
+
+void Service::run() {
+    while (!stop_.load(std::memory_order_acquire)) {
+        work();
+        wait();
+    }
+}
+
+void Service::wait() {
+    pollfd waiting[2] = {{store_.fd(), POLLIN, 0}, {poked_, POLLIN, 0}};
+    ::poll(waiting, 2, look_again_ms);
+    std::uint64_t pokes = 0;
+    static_cast<void>(!::read(poked_, &pokes, sizeof pokes));
+    for (unsigned i = 0; i < events_at_once_max; ++i) {
+        const auto event = store_.next_event(store::milliseconds(0));
+        if (!event || !*event) break;  // what was missed is seen at the next look
+    }
+}
+
+// Looks at every device: there are few, and a watch says little that a look would not.
+void Service::work() {
+    std::vector<std::string> names;
+    {
+        const std::lock_guard lock(mutex_);
+        for (const auto& [name, served] : served_) names.push_back(name);
+    }
+    for (const std::string& name : names) {
+        Served* served = nullptr;
+        bool closing = false;
+        {
+            // Elements of a map stay where they are, and only this thread removes them.
+            const std::lock_guard lock(mutex_);
+            served = &served_.at(name);
+            closing = served->closing;
+        }
+        if (closing) {
+            served->device.reset();
+            const std::lock_guard lock(mutex_);
+            served_.erase(name);
+            continue;
+        }
+        if (!served->device) find(name, *served);
+        if (served->device) look(name, *served);
+    }
+}
+
+void Service::find(const std::string& name, Served& served) {
+    const std::string directory = directory_of(served.type);
+    const auto domains = store_.list(directory);
+    if (!domains) return;
+    for (const std::string& text : *domains) {
+        const auto domain = parse_domain(text);
+        if (!domain) continue;
+        const auto called = store_.read_if_there(home_of(*domain) + "/name", name_bytes_max);
+        if (!called || !*called || **called != name) continue;
+        DeviceSettings settings;
+        settings.domain = *domain;
+        settings.backend = directory + "/" + text + "/0";
+        settings.frontend = home_of(*domain) + "/device/vif/0";
+        settings.shadow_file = settings_.state_dir / ("netback-" + name);
+        settings.queues = static_cast<unsigned>(served.slots.size());
+        auto device = Device::open(settings, *hypervisor_, served.slots, settings_.wake);
+        const std::lock_guard lock(mutex_);
+        if (!device) {
+            served.status.trouble = device.error();
+            return;
+        }
+        served.device = std::move(*device);
+        served.status.domain = domain;
+        if (const auto watched = store_.watch(settings.frontend + "/state", name); !watched) {
+            served.status.trouble = watched.error().what;  // looked at every now and then
+        }
+        if (served.type == BackendType::vif) {
+            // What libxl waits for before it goes on; our part needs no script.
+            static_cast<void>(store_.write(settings.backend + "/hotplug-status", "connected"));
+        }
+        return;
+    }
+}
+
+void Service::look(const std::string& name, Served& served) {
+    Device& device = *served.device;
+    const unsigned before = device.changes();
+    const auto looked = device.look(store_, Clock::now());
+    // The domain's home goes with the domain.
+    const auto called =
+        store_.read_if_there(home_of(device.settings().domain) + "/name", name_bytes_max);
+    const bool gone = called && (!*called || **called != name);
+    if (gone) {
+        device.forget();
+        static_cast<void>(store_.unwatch(device.settings().frontend + "/state", name));
+    }
+    const bool changed = device.changes() != before;
+    {
+        const std::lock_guard lock(mutex_);
+        served.status.queues = device.connected_queues();
+        served.status.changes += device.changes() - before;
+        served.status.trouble = looked ? device.trouble() : looked.error().what;
+        served.status.violation = device.violation();
+        if (gone) {
+            served.device.reset();
+            served.status.domain.reset();
+        }
+    }
+    if (changed) changes_.fetch_add(1, std::memory_order_release);
+}
+
+}  // namespace xen::netback

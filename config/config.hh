@@ -29,9 +29,9 @@ enum class Suspend : std::uint8_t { manual, automatic };
 
 // A port: "veth:IFNAME" and "af_packet:IFNAME" (the same), "af_xdp:IFNAME", "tap:IFNAME",
 // "memif:SOCKET[,id=N,role=server|client]", "ring:NAME", "pcap:IN.pcap[,OUT.pcap]",
-// "pci:0000:01:00.0".
+// "pci:0000:01:00.0", "netback:DOMAIN[,type=quorate|vif]".
 struct PortSpec {
-    enum class Kind : std::uint8_t { af_packet, af_xdp, tap, memif, ring, pcap, pci };
+    enum class Kind : std::uint8_t { af_packet, af_xdp, tap, memif, ring, pcap, pci, netback };
     Kind kind = Kind::af_packet;
     std::string what;  // interface, socket, name, file, address
     std::vector<std::pair<std::string, std::string>> options;  // as written, in order; the second
@@ -174,12 +174,18 @@ struct Config {
 // Where a slot's place A (second = false) or B is found. Places of a netns replica are veths that
 // its host makes under a name derived from the appliance, the group's index and the slot, at most
 // 15 characters ("qfbf63eg0r2a"), so that host and proxy agree without asking each other.
-// nullopt: this replica has no such place, or is a Xen domain: the roster's seat says how it is
-// reached.
+// nullopt: this replica has no such place, or is a Xen domain.
 std::optional<PortSpec> place_port(const Config& config, std::size_t group, voter::ReplicaId slot,
                                    bool second);
 std::string place_interface(const Config& config, std::size_t group, voter::ReplicaId slot,
                             bool second);
+// The name of the domain of a boot of a Xen replica:
+// "quorate-APPLIANCE-GROUP-SLOT-PLACE-INCARNATION", never given twice.
+std::string domain_name(const Config& config, std::size_t group, voter::ReplicaId slot, bool second,
+                        voter::Incarnation incarnation);
+// How the proxy reaches a boot of a replica of any kind.
+std::optional<PortSpec> seat_port(const Config& config, std::size_t group, voter::ReplicaId slot,
+                                  bool second, voter::Incarnation incarnation);
 
 // One line a person can act on.
 struct Error {

@@ -18,19 +18,20 @@ struct KindName {
     Kind kind;
 };
 // The first name of a kind is the one text() writes.
-constexpr std::array<KindName, 8> kinds{{{"veth", Kind::af_packet},
+constexpr std::array<KindName, 9> kinds{{{"veth", Kind::af_packet},
                                          {"af_packet", Kind::af_packet},
                                          {"af_xdp", Kind::af_xdp},
                                          {"tap", Kind::tap},
                                          {"memif", Kind::memif},
                                          {"ring", Kind::ring},
                                          {"pcap", Kind::pcap},
-                                         {"pci", Kind::pci}}};
+                                         {"pci", Kind::pci},
+                                         {"netback", Kind::netback}}};
 
 constexpr const char* shapes =
     "write \"veth:IFNAME\", \"af_xdp:IFNAME\", \"tap:IFNAME\", "
     "\"memif:SOCKET[,id=N,role=server]\", "
-    "\"ring:NAME\", \"pcap:IN[,OUT]\" or \"pci:0000:01:00.0\"";
+    "\"ring:NAME\", \"pcap:IN[,OUT]\", \"pci:0000:01:00.0\" or \"netback:DOMAIN[,type=vif]\"";
 
 bool is_hexadecimal(std::string_view text) {
     return std::all_of(text.begin(), text.end(), [](char c) {
@@ -45,6 +46,13 @@ bool is_pci_address(std::string_view text) {
     }
     return text.size() == 7 && is_hexadecimal(text.substr(0, 2)) && text[2] == ':' &&
            is_hexadecimal(text.substr(3, 2)) && text[5] == '.' && text[6] >= '0' && text[6] <= '7';
+}
+
+bool is_domain_name(std::string_view text) {
+    return !text.empty() && text.size() <= 128 && std::all_of(text.begin(), text.end(), [](char c) {
+        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+               c == '-' || c == '_' || c == '.' || c == '+';
+    });
 }
 
 std::optional<PortError> check_what(const PortSpec& port) {
@@ -72,6 +80,11 @@ std::optional<PortError> check_what(const PortSpec& port) {
             if (is_pci_address(port.what)) return std::nullopt;
             return PortError{"has " + shown + ", which is no PCI address",
                              "write it as in \"pci:0000:01:00.0\""};
+        case Kind::netback:
+            if (is_domain_name(port.what)) return std::nullopt;
+            return PortError{"has " + shown + ", which is no name of a Xen domain",
+                             "write the domain's name as `xl list` shows it: 1 to 128 letters, "
+                             "digits and \"-_.+\""};
     }
     return std::nullopt;
 }
@@ -89,6 +102,10 @@ std::optional<PortError> check_option(Kind kind, const std::string& name,
     if (kind == Kind::memif && name == "role") {
         if (value == "server" || value == "client") return std::nullopt;
         return PortError{"has role=" + in_quotes(value), "write role=server or role=client"};
+    }
+    if (kind == Kind::netback && name == "type") {
+        if (value == "quorate" || value == "vif") return std::nullopt;
+        return PortError{"has type=" + in_quotes(value), "write type=quorate or type=vif"};
     }
     return PortError{"has the option " + in_quotes(name),
                      kind == Kind::memif ? "the options of memif are id=N and role=server|client"
@@ -165,6 +182,8 @@ std::string PortSpec::resource() const {
             });
             return "pci " + address;
         }
+        case Kind::netback:
+            return "domain " + what;
     }
     return text();
 }
@@ -223,6 +242,27 @@ std::optional<PortSpec> place_port(const Config& config, std::size_t group, vote
     if (!replica.netns) return second ? replica.place_b : replica.place_a;
     PortSpec port;
     port.what = place_interface(config, group, slot, second);
+    return port;
+}
+
+std::string domain_name(const Config& config, std::size_t group, voter::ReplicaId slot, bool second,
+                        voter::Incarnation incarnation) {
+    return "quorate-" + config.name + "-" + config.groups[group].name + "-" +
+           std::to_string(slot.value) + (second ? "-b-" : "-a-") +
+           std::to_string(incarnation.value);
+}
+
+std::optional<PortSpec> seat_port(const Config& config, std::size_t group, voter::ReplicaId slot,
+                                  bool second, voter::Incarnation incarnation) {
+    auto port = place_port(config, group, slot, second);
+    if (port || group >= config.groups.size() ||
+        slot.value >= config.groups[group].replicas.size() ||
+        !config.groups[group].replicas[slot.value].xen) {
+        return port;
+    }
+    port.emplace();
+    port->kind = PortSpec::Kind::netback;
+    port->what = domain_name(config, group, slot, second, incarnation);
     return port;
 }
 

@@ -118,6 +118,8 @@ void Worker::flush(std::uint8_t index) {
                                       static_cast<std::uint16_t>(buffer.length - sent)));
     }
     counters_.sent.add(sent);
+    // What the log calls delivered must have arrived.
+    if (logged && port.data.is_netback()) around_.netback->commit();
     if (logged) log_delivered(port, buffer, sent);
     for (std::uint16_t i = sent; i < buffer.length; ++i) {
         drop(buffer.packets[i], DropReason::port_tx_full);

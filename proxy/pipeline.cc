@@ -13,6 +13,7 @@ unsigned Worker::run_once(std::uint64_t now) {
     }
     packets += receive_handoffs();
     flush_role(PlanPort::Role::replica);  // the clones leave
+    if (around_.netback != nullptr) around_.netback->exchange();
 
     for (std::uint8_t port = 0; port < plan_->ports_count; ++port) {
         if (plan_->ports[port].role == PlanPort::Role::replica) packets += receive(port);
@@ -23,6 +24,7 @@ unsigned Worker::run_once(std::uint64_t now) {
     replay();
     flush_role(PlanPort::Role::client);  // the replies leave
     flush_role(PlanPort::Role::replica);
+    if (around_.netback != nullptr) around_.netback->commit();
 
     if (dropped_len_ != 0) free_dropped();
     account(packets);

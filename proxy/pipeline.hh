@@ -37,6 +37,7 @@
 #include "proxy/limits.hh"
 #include "proxy/packet.hh"
 #include "proxy/plan.hh"
+#include "proxy/ports/netback_lanes.hh"
 #include "proxy/records.hh"
 #include "voter/accusation.hh"
 #include "voter/comparator.hh"
@@ -104,6 +105,7 @@ struct WorkerSurroundings {
     rte_ring* evidence = nullptr;                // of EvidenceItem*; may be null: none is kept
     rte_mempool* evidence_items = nullptr;       // where they come from
     std::array<RequestLog*, groups_max> logs{};  // of the stateful groups this worker owns
+    NetbackLanes* netback = nullptr;             // of ports to Xen domains; null: there are none
 };
 
 class Worker {
@@ -126,6 +128,11 @@ class Worker {
     std::uint64_t next_deadline();
     // Whether something waits in its handoff rings (read before sleeping).
     bool handoff_waits() const;
+    // Around a sleep: domains tell us what they send only then. True: one has sent something.
+    bool listen() { return around_.netback != nullptr && around_.netback->arm(); }
+    void woke() {
+        if (around_.netback != nullptr) around_.netback->woke();
+    }
     // Workers that were handed packets since the last call, one bit each: they may sleep.
     std::uint32_t take_handed_to() { return std::exchange(handed_to_, 0); }
     // Gives up everything held, for an orderly end; the counters balance afterwards.

@@ -194,6 +194,7 @@ void Worker::drain() {
             drop(Handed::from_word(packet).packet, DropReason::consumed);
         }
     }
+    if (around_.netback != nullptr) around_.netback->release();
     // What reassembly holds goes with its tables; the counters forget it here.
     free_dropped();
     counters_.drop(DropReason::consumed, held_);

@@ -103,6 +103,8 @@ tl::expected<DeviceArguments, std::string> device_arguments(const config::PortSp
             return DeviceArguments{{}, {}, queues};
         case config::PortSpec::Kind::ring:
             return DeviceArguments{"net_ring", {}, 1};
+        case config::PortSpec::Kind::netback:
+            break;  // none of DPDK's
     }
     return tl::unexpected<std::string>("unknown kind of port");
 }

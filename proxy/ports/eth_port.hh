@@ -24,13 +24,26 @@ struct rte_ring;
 
 namespace proxy {
 
+// Ports to Xen domains have numbers from here on, above any of DPDK's: netback.hh.
+constexpr std::uint16_t netback_port_base = 0x8000;
+static_assert(RTE_MAX_ETHPORTS < netback_port_base);
+std::uint16_t netback_receive(unsigned lane, std::uint16_t worker, rte_mbuf** packets,
+                              std::uint16_t count);
+std::uint16_t netback_send(unsigned lane, std::uint16_t worker, rte_mbuf** packets,
+                           std::uint16_t count);
+
 struct EthPort {
     std::uint16_t id = RTE_MAX_ETHPORTS;
 
+    bool is_netback() const { return id >= netback_port_base; }
+    unsigned lane() const { return id - netback_port_base; }
+
     std::uint16_t rx_burst(std::uint16_t queue, rte_mbuf** packets, std::uint16_t count) const {
+        if (is_netback()) return netback_receive(lane(), queue, packets, count);
         return rte_eth_rx_burst(id, queue, packets, count);
     }
     std::uint16_t tx_burst(std::uint16_t queue, rte_mbuf** packets, std::uint16_t count) const {
+        if (is_netback()) return netback_send(lane(), queue, packets, count);
         return rte_eth_tx_burst(id, queue, packets, count);
     }
 };

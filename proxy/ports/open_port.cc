@@ -18,6 +18,7 @@
 #include "proxy/ports/eal.hh"
 #include "proxy/ports/eth_port.hh"
 #include "proxy/ports/kernel_interface.hh"
+#include "proxy/ports/netback.hh"
 #include "proxy/ports/packet_sockets.hh"
 #include "proxy/ports/ring_port.hh"
 #include "proxy/ports/xdp_pool.hh"
@@ -282,6 +283,34 @@ wire::MacAddress own_address(const wire::MacAddress& interface, std::string_view
              static_cast<std::uint8_t>(mixed)}};
 }
 
+tl::expected<OpenedPort, std::string> open_netback_port(const config::PortSpec& spec,
+                                                        std::uint16_t queues) {
+    using xen::netback::BackendType;
+    if (!netback_runs()) {
+        return tl::unexpected<std::string>(
+            "netback does not run: it is started with the appliance where the configuration has "
+            "Xen replicas; restart quorate-proxy");
+    }
+    BackendType type = BackendType::quorate;
+    for (const auto& [key, value] : spec.options) {
+        if (key == "type" && value == "vif") type = BackendType::vif;
+    }
+    const auto lane = open_netback_lane(spec.what, type);
+    if (!lane) return tl::unexpected(lane.error());
+    OpenedPort port;
+    port.spec = spec;
+    port.data.id = static_cast<std::uint16_t>(netback_port_base + *lane);
+    port.device = "netback " + spec.what;
+    port.rx_queues = queues;
+    port.tx_queues = queues;
+    port.mac = own_address({}, spec.what);
+    port.mtu = netback_mtu;
+    for (std::uint16_t worker = 0; worker < queues; ++worker) {
+        port.wake_descriptors.push_back(netback_descriptor(worker));
+    }
+    return port;
+}
+
 void describe(OpenedPort& port) {
     rte_ether_addr mac{};
     rte_eth_macaddr_get(port.data.id, &mac);
@@ -311,6 +340,11 @@ tl::expected<OpenedPort, std::string> open_port(const config::PortSpec& spec,
         if (!pair) return tl::unexpected(where + pair.error());
         pair->port.spec = spec;
         return std::move(pair->port);
+    }
+    if (spec.kind == Kind::netback) {
+        auto port = open_netback_port(spec, queues_wanted);
+        if (!port) return tl::unexpected(where + port.error());
+        return port;
     }
     auto plan = prepare(spec, queues_wanted);
     if (!plan) return tl::unexpected(where + plan.error());
@@ -367,6 +401,8 @@ void close_port(OpenedPort& port) {
     if (port.device.empty()) return;
     if (port.spec.kind == Kind::ring) {
         close_ring_port(port);
+    } else if (port.data.is_netback()) {
+        if (netback_runs()) close_netback_lane(port.data.lane());
     } else {
         detach(port);
     }

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "proxy/ports/system_call_filter.hh"
+#include "xen/netback/hypervisor.hh"
 
 namespace proxy {
 namespace {
@@ -93,6 +94,10 @@ int add_rules(scmp_filter_ctx filter) {
         note(add_rule(filter, SCMP_ACT_ALLOW, call, arguments));
     };
     for (const int call : plain_calls) allow(call, {});
+    // On what is open already: copies from and to pages that guests grant, and their notification.
+    for (const unsigned long request : xen::netback::worker_ioctls()) {
+        allow(SCMP_SYS(ioctl), {argument_is(1, request)});
+    }
     // Sending where the socket is bound to, and nowhere else.
     allow(SCMP_SYS(sendto), {argument_is(4, 0)});
     allow(SCMP_SYS(getsockopt), {argument_is(1, SOL_SOCKET), argument_is(2, SO_ERROR)});

@@ -12,6 +12,7 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "proxy/ports/netback.hh"
 #include "proxy/ports/privileges.hh"
 #include "proxy/runtime/telemetry.hh"
 #include "voter/comparator.hh"
@@ -37,6 +38,18 @@ std::uint64_t fingerprint_of(const config::Config& config) {
         for (const config::Replica& replica : group.replicas) shape += ' ' + replica.name;
     }
     return voter::digest_of(std::as_bytes(std::span(shape)), {}).low;
+}
+
+bool has_domains(const config::Config& config) {
+    const auto is_domain = [](const config::Replica& replica) {
+        const auto netback = [](const std::optional<config::PortSpec>& place) {
+            return place && place->kind == config::PortSpec::Kind::netback;
+        };
+        return replica.xen || netback(replica.place_a) || netback(replica.place_b);
+    };
+    return std::any_of(config.groups.begin(), config.groups.end(), [&](const auto& group) {
+        return std::any_of(group.replicas.begin(), group.replicas.end(), is_domain);
+    });
 }
 
 // The sum of what each holder of packets holds at most.
@@ -87,6 +100,10 @@ tl::expected<void, std::string> Appliance::start() {
     if (!pools) return tl::unexpected(pools.error());
     pools_ = *pools;
     if (options_.replays()) take_rings_as_client_ports();
+    if (has_domains(config_)) {
+        auto started = start_netback({config_.state_dir, config_.workers, pools_.packets});
+        if (!started) return started;
+    }
     const auto counters_file =
         config_.state_dir / (options_.replays() ? "replay-counters" : "counters");
     if (options_.replays()) ::unlink(counters_file.c_str());
@@ -115,6 +132,7 @@ Appliance::~Appliance() {
     write_evidence();
     for (rte_ring* ring : evidence_rings_) rte_ring_free(ring);
     rte_mempool_free(evidence_items_);
+    stop_netback();  // domains keep their connections for a successor
     for (PortTable::Entry& entry : ports_.entries) {
         if (entry.open) close_port(entry.port);
     }
@@ -237,6 +255,7 @@ tl::expected<void, std::string> Appliance::make_workers() {
         for (std::size_t group = 0; i == 0 && group < groups_max; ++group) {
             around.logs[group] = logs_[group].get();
         }
+        around.netback = netback_lanes(i);
         workers_.push_back(std::make_unique<Worker>(settings, around));
     }
     return {};

@@ -33,7 +33,10 @@ std::string Appliance::follow_roster() {
             std::min(seats->seats.size(), config_.groups[group].replicas.size());
         for (std::uint8_t slot = 0; slot < slots; ++slot) {
             const recovery::Seat& seat = seats->seats[slot];
-            if (seat.standing == Standing::absent || seat.standing == Standing::starting) continue;
+            // A domain's network comes up while it starts, so its port is there by then.
+            const bool early = config_.groups[group].replicas[slot].xen.has_value();
+            if (seat.standing == Standing::absent) continue;
+            if (seat.standing == Standing::starting && !early) continue;
             const std::string error = open_seat(group, slot, seat);
             if (!error.empty() && trouble.empty()) trouble = error;
         }
@@ -51,8 +54,8 @@ std::string Appliance::open_seat(std::uint8_t group, std::uint8_t slot,
     }
     const std::string who =
         config_.groups[group].name + "/" + config_.groups[group].replicas[slot].name;
-    const auto spec = config::place_port(config_, group, voter::ReplicaId{slot},
-                                         seat.place == recovery::Place::b);
+    const auto spec = config::seat_port(config_, group, voter::ReplicaId{slot},
+                                        seat.place == recovery::Place::b, seat.incarnation);
     if (!spec) return who + ": the roster seats it in a place the configuration does not have";
     std::uint8_t index = ports_.next;
     for (unsigned tried = 0; ports_.entries[index].open; ++tried) {
@@ -83,7 +86,12 @@ void Appliance::publish() {
         for (const PortTable::Entry& entry : ports_.entries) {
             if (!entry.open || entry.role == PlanPort::Role::none) continue;
             if (i < entry.port.wake_descriptors.size()) {
-                descriptors.push_back(entry.port.wake_descriptors[i]);
+                // Ports to domains share one.
+                const int descriptor = entry.port.wake_descriptors[i];
+                if (std::find(descriptors.begin(), descriptors.end(), descriptor) ==
+                    descriptors.end()) {
+                    descriptors.push_back(descriptor);
+                }
             } else if (i < entry.port.rx_queues) {
                 polled = true;
             }

@@ -89,7 +89,7 @@ void WorkerThread::run() {
 // Arm, look once more, sleep: nothing that comes in between is lost.
 void WorkerThread::idle(std::uint64_t now) {
     sleeper_.arm();
-    if (worker_.run_once(now) != 0 || worker_.handoff_waits() ||
+    if (worker_.listen() || worker_.run_once(now) != 0 || worker_.handoff_waits() ||
         stop_.load(std::memory_order_acquire)) {
         sleeper_.disarm();
         wake_peers();
@@ -105,6 +105,7 @@ void WorkerThread::idle(std::uint64_t now) {
     if (sleeper_.sleep(static_cast<std::uint32_t>(us)) == Woke::trouble) {
         trouble_.store(true, std::memory_order_relaxed);
     }
+    worker_.woke();
 }
 
 void WorkerThread::take_up_descriptors() {

@@ -4,11 +4,21 @@
 #include <thread>
 #include <utility>
 
+#include <sys/epoll.h>
+
 namespace xen::netback {
 
 namespace {
 
 constexpr std::size_t number_text_max = 32;
+
+// It leaves the set when it is closed.
+void sleep_on(int epoll, int descriptor) {
+    if (epoll < 0 || descriptor < 0) return;
+    epoll_event event{};
+    event.events = EPOLLIN;
+    ::epoll_ctl(epoll, EPOLL_CTL_ADD, descriptor, &event);
+}
 
 }  // namespace
 
@@ -136,6 +146,7 @@ store::Result<bool> Device::connect(store::Store& store, Clock::time_point now) 
     trouble_.clear();
     changes_ += 1;
     for (unsigned i = 0; i < queues_.size(); ++i) {
+        sleep_on(slots_[i].sleep_on, queues_[i]->channels->descriptor());
         slots_[i].offer(&queues_[i]->queue);
         // It may have told a predecessor of ours, who is not there any more, and wait.
         queues_[i]->channels->notify_tx();

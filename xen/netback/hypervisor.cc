@@ -4,9 +4,12 @@
 #include <cstring>
 
 #include <fcntl.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 
 extern "C" {
+#include <xen/sys/evtchn.h>
+#include <xen/sys/gntdev.h>
 #include <xenevtchn.h>
 }
 
@@ -66,13 +69,13 @@ class RealChannels final : public EventChannels {
     void notify_rx() override { xenevtchn_notify(handle_, rx_); }
     bool take_events() override {
         bool any = false;
-        for (int i = 0; i < 2; ++i) {
-            const auto port = xenevtchn_pending(handle_);
-            if (port < 0) break;
-            xenevtchn_unmask(handle_, static_cast<evtchn_port_t>(port));
-            any = true;
-        }
+        const unsigned channels = rx_ == tx_ ? 1 : 2;
+        for (unsigned i = 0; i < channels && xenevtchn_pending(handle_) >= 0; ++i) any = true;
         return any;
+    }
+    void listen() override {
+        xenevtchn_unmask(handle_, tx_);
+        if (rx_ != tx_) xenevtchn_unmask(handle_, rx_);
     }
     int descriptor() const override { return xenevtchn_fd(handle_); }
 
@@ -130,6 +133,11 @@ tl::expected<Copier, std::string> open_copier() {
     xengnttab_handle* grants = xengnttab_open(nullptr, 0);
     if (grants == nullptr) return tl::unexpected(no_xen("/dev/xen/gntdev"));
     return Copier{&run_copies, grants};
+}
+
+// linux/xen's <xen/gntdev.h> and <xen/evtchn.h>, as libxen-dev has them.
+std::array<unsigned long, 2> worker_ioctls() {
+    return {IOCTL_GNTDEV_GRANT_COPY, IOCTL_EVTCHN_NOTIFY};
 }
 
 }  // namespace xen::netback

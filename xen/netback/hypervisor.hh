@@ -44,4 +44,7 @@ class Hypervisor {
 tl::expected<std::unique_ptr<Hypervisor>, std::string> open_hypervisor();
 tl::expected<Copier, std::string> open_copier();
 
+// What copying and EventChannels ask of the kernel, by ioctl(): for a system call filter.
+std::array<unsigned long, 2> worker_ioctls();
+
 }  // namespace xen::netback

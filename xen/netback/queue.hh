@@ -21,8 +21,9 @@ class EventChannels {
 
     virtual void notify_tx() = 0;
     virtual void notify_rx() = 0;
-    // Takes what has come and lets more come. False: nothing had. Does not block.
+    // Takes what has come; no more comes before listen(). False: nothing had. Does not block.
     virtual bool take_events() = 0;
+    virtual void listen() = 0;
     virtual int descriptor() const = 0;  // readable when something has come
 };
 
@@ -37,6 +38,10 @@ struct Queue {
 // writer of offered_: slow path; reader: worker. writer of used_: worker; reader: slow path.
 class QueueSlot {
   public:
+    // What the slow path has a sleeping worker wait on: an epoll descriptor, to which it adds the
+    // queue's event channels. Set once, before the first offer(); -1: none.
+    int sleep_on = -1;
+
     // Slow path. What was offered before is free once uses() denies it.
     void offer(Queue* queue) { offered_.store(queue, std::memory_order_seq_cst); }
     bool uses(const Queue* queue) const {

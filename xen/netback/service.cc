@@ -8,6 +8,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "xen/store/library.hh"
+
 namespace xen::netback {
 
 namespace {
@@ -37,7 +39,7 @@ std::optional<DomainId> parse_domain(const std::string& text) {
 
 tl::expected<std::unique_ptr<Service>, std::string> Service::start(
     Settings settings, std::unique_ptr<Hypervisor> hypervisor) {
-    auto store = store::Store::open(settings.connect);
+    auto store = store::Store::open(settings.connect ? settings.connect : store::by_library());
     if (!store) return tl::unexpected(store.error().what);
     for (const BackendType type : {BackendType::quorate, BackendType::vif}) {
         if (auto watched = store->watch(directory_of(type), "backends"); !watched) {
@@ -139,6 +141,8 @@ void Service::work() {
         }
         if (closing) {
             served->device.reset();
+            std::error_code ignored;
+            std::filesystem::remove(shadow_file(name), ignored);
             const std::lock_guard lock(mutex_);
             served_.erase(name);
             continue;
@@ -161,7 +165,7 @@ void Service::find(const std::string& name, Served& served) {
         settings.domain = *domain;
         settings.backend = directory + "/" + text + "/0";
         settings.frontend = home_of(*domain) + "/device/vif/0";
-        settings.shadow_file = settings_.state_dir / ("netback-" + name);
+        settings.shadow_file = shadow_file(name);
         settings.queues = static_cast<unsigned>(served.slots.size());
         auto device = Device::open(settings, *hypervisor_, served.slots, settings_.wake);
         const std::lock_guard lock(mutex_);

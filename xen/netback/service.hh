@@ -35,7 +35,7 @@ class Service {
         std::filesystem::path state_dir;  // for what outlives the process
         unsigned queues = 1;              // offered to each frontend
         std::function<void()> wake;       // has workers look at their slots; any thread
-        store::Connect connect;           // to xenstore
+        store::Connect connect;           // to xenstore; empty: the machine's
     };
     // The error says what to do.
     static tl::expected<std::unique_ptr<Service>, std::string> start(
@@ -47,7 +47,7 @@ class Service {
     // From now on, serve the first network device of the domain of that name. `slots` outlive
     // close().
     void open(const std::string& name, BackendType type, std::span<QueueSlot> slots);
-    // Returns when nothing of it is mapped any more.
+    // It is not served any more, by a successor neither. Returns when nothing of it is mapped.
     void close(const std::string& name);
     DeviceStatus status(const std::string& name) const;
     // Grows with every change of any device.
@@ -67,6 +67,9 @@ class Service {
     void wait();
     void poke() const;
     void work();
+    std::filesystem::path shadow_file(const std::string& name) const {
+        return settings_.state_dir / ("netback-" + name);
+    }
     // The thread's own; `served` is locked by nobody else while it is not closing.
     void find(const std::string& name, Served& served);
     void look(const std::string& name, Served& served);

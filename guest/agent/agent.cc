@@ -24,6 +24,7 @@
 #include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "guest/agent/store.hh"
@@ -39,6 +40,7 @@ constexpr const char* usage =
     "usage: agent COMMAND ...\n"
     "  health TEXT                        tell Dom0: healthy, or failed: WHY\n"
     "  read KEY | write KEY VALUE         a key of the hypervisor's store, from the domain's home\n"
+    "  relay PATH                         commands that Dom0 writes, to the service's socket\n"
     "  probe udp|tcp ADDRESS PORT HEX     send these bytes; does anything come back within 1 s?\n"
     "  listening udp|tcp PORT             does a process have this port?\n"
     "  run UID:GID PROGRAM [ARGUMENT]...  become this user, and then this program\n"
@@ -79,6 +81,56 @@ std::string tidy(std::string text) {
         if (std::isprint(static_cast<unsigned char>(c)) == 0) c = ' ';
     }
     return text;
+}
+
+// --- commands for a service: the key `tell` holds "NUMBER COMMAND", `told` then "NUMBER REPLY"
+
+constexpr const char* tell_key = "data/quorate/tell";
+constexpr const char* told_key = "data/quorate/told";
+constexpr int service_ms_max = 2'000;
+
+// One datagram there and one back.
+std::string ask_service(const sockaddr_un& service, std::string_view command) {
+    const int socket = ::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (socket < 0) return "error: cannot make a socket";
+    sockaddr_un own{};
+    own.sun_family = AF_UNIX;
+    std::string reply = "error: the service does not answer";
+    std::array<char, 512> text;
+    pollfd ready{socket, POLLIN, 0};
+    // Bound to a name that the kernel chooses (unix(7), autobind), so that it can answer.
+    if (::bind(socket, reinterpret_cast<const sockaddr*>(&own), sizeof own.sun_family) == 0 &&
+        ::sendto(socket, command.data(), command.size(), 0,
+                 reinterpret_cast<const sockaddr*>(&service), sizeof service) >= 0 &&
+        ::poll(&ready, 1, service_ms_max) > 0) {
+        const ssize_t got = ::recv(socket, text.data(), text.size(), 0);
+        if (got >= 0) reply.assign(text.data(), static_cast<std::size_t>(got));
+    }
+    ::close(socket);
+    return reply;
+}
+
+int relay(const std::string& path) {
+    sockaddr_un service{};
+    service.sun_family = AF_UNIX;
+    if (path.size() >= sizeof service.sun_path) return fail("too long: " + path);
+    std::memcpy(service.sun_path, path.data(), path.size());
+    agent::Store store;
+    if (const std::string error = store.open(); !error.empty()) return fail(error);
+    if (const agent::Reply reply = store.watch(tell_key); !reply.ok) {
+        return fail(std::string("cannot watch ") + tell_key + ": " + reply.text);
+    }
+    std::string last;
+    while (store.wait()) {
+        const agent::Reply told = store.read(tell_key);
+        if (!told.ok || told.text == last) continue;
+        last = told.text;
+        const std::size_t space = last.find(' ');
+        if (space == std::string::npos) continue;
+        const std::string answer = ask_service(service, std::string_view(last).substr(space + 1));
+        store.write(told_key, last.substr(0, space + 1) + tidy(answer));
+    }
+    return fail("the store has gone");
 }
 
 // --- looking at a service
@@ -235,6 +287,7 @@ int main(int argc, char** argv) {
         return ask_store(agent::Kind::write, words[1], words[2]);
     }
     if (command == "read" && count == 1) return ask_store(agent::Kind::read, words[1], {});
+    if (command == "relay" && count == 1) return relay(words[1]);
     if (command == "probe" && count == 4) {
         const auto to = endpoint(words[1], words[2], words[3]);
         const auto bytes = bytes_of(words[4]);

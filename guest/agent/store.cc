@@ -9,7 +9,7 @@
 namespace agent {
 namespace {
 
-constexpr int events_skipped_max = 64;  // watch events and late replies before the one we wait for
+constexpr int events_skipped_max = 256;  // watch events and late replies before the one we wait for
 
 void put_32(std::string& to, std::uint32_t value) {
     for (int i = 0; i < 4; ++i) to.push_back(static_cast<char>(value >> (8 * i) & 0xFF));
@@ -93,6 +93,7 @@ Reply Store::ask(Kind kind, std::string_view body) {
         if (!header) return {false, "the store's reply has no header"};
         auto text = receive(header->body_bytes);
         if (!text) return {false, "the store's reply is cut short"};
+        if (header->kind == Kind::watch_event) changed_ = true;
         if (header->kind == Kind::watch_event || header->request != request) continue;
         if (header->kind == Kind::read) return {true, std::move(*text)};
         while (!text->empty() && text->back() == '\0') text->pop_back();
@@ -108,5 +109,20 @@ Reply Store::write(std::string_view path, std::string_view value) {
 Reply Store::read(std::string_view path) { return ask(Kind::read, path_body(path)); }
 
 Reply Store::remove(std::string_view path) { return ask(Kind::remove, path_body(path)); }
+
+Reply Store::watch(std::string_view path) {
+    return ask(Kind::watch, path_body(path) + path_body("watch"));
+}
+
+bool Store::wait() {
+    while (!changed_) {
+        const auto head = receive(header_bytes);
+        const auto header = head ? decode_header(*head) : std::nullopt;
+        if (!header || !receive(header->body_bytes)) return false;
+        changed_ = header->kind == Kind::watch_event;
+    }
+    changed_ = false;
+    return true;
+}
 
 }  // namespace agent

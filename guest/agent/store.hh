@@ -63,6 +63,11 @@ class Store {
     Reply write(std::string_view path, std::string_view value);
     Reply read(std::string_view path);
     Reply remove(std::string_view path);
+    // From now on, and once at the start, a change at the path or below it is an event.
+    Reply watch(std::string_view path);
+    // Waits until something changed since the last call; false: the store has gone. What changed
+    // is not said: look.
+    bool wait();
 
   private:
     bool send(std::string_view bytes);
@@ -70,6 +75,7 @@ class Store {
 
     int file_ = -1;
     std::uint32_t last_request_ = 0;
+    bool changed_ = false;  // an event came while we waited for a reply
 };
 
 }  // namespace agent

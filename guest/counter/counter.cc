@@ -458,16 +458,18 @@ void serve(const std::vector<int>& sockets, int control, Counter& counter,
 }
 
 constexpr const char* usage =
-    "usage: counter --port N [--address IP]... [--control PATH]\n"
+    "usage: counter --port N [--address IP]... [--control PATH] [--behave COMMAND]\n"
     "  --port N        UDP port\n"
     "  --address IP    listen on this address (default: 0.0.0.0 and ::)\n"
-    "  --control PATH  Unix datagram socket for commands; @NAME is an abstract one\n";
+    "  --control PATH  Unix datagram socket for commands; @NAME is an abstract one\n"
+    "  --behave COMMAND  a command that is executed at the start: 'lie 5'\n";
 
 }  // namespace
 
 int main(int argc, char** argv) {
     std::vector<std::string> addresses;
     std::string control_path;
+    std::string first_command;
     std::optional<std::uint64_t> port;
     for (int i = 1; i < argc; ++i) {
         const std::string_view option = argv[i];
@@ -480,6 +482,8 @@ int main(int argc, char** argv) {
             addresses.emplace_back(value);
         } else if (option == "--control") {
             control_path = value;
+        } else if (option == "--behave") {
+            first_command = value;
         } else {
             die("unknown option " + std::string(option) + "\n" + usage);
         }
@@ -508,9 +512,14 @@ int main(int argc, char** argv) {
         if (socket >= 0) sockets.push_back(socket);
         if (socket < 0 && !any) die("this machine does not know addresses like " + address);
     }
-    const int control = control_path.empty() ? -1 : bind_unix(control_path);
+    int control = -1;
     {
         Counter counter(control_path);
+        if (!first_command.empty()) {
+            const std::string reply = counter.command(first_command);
+            if (reply != "ok") die("--behave: " + reply);
+        }
+        if (!control_path.empty()) control = bind_unix(control_path);
         serve(sockets, control, counter, before);
     }
     if (control >= 0 && control_path[0] != '@') ::unlink(control_path.c_str());

@@ -263,6 +263,8 @@ def main():
                         help="listen on this address (default: 0.0.0.0 and ::)")
     parser.add_argument("--control", metavar="PATH",
                         help="Unix datagram socket for commands; @NAME is an abstract one")
+    parser.add_argument("--behave", metavar="COMMAND",
+                        help="a command that is executed at the start: 'lie 5'")
     options = parser.parse_args()
     if not 0 < options.port < 65536:
         parser.error("--port is not 1 to 65535")
@@ -273,6 +275,10 @@ def main():
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     counter = Counter(options.control or "")
+    if options.behave:
+        refused = counter.command(options.behave)
+        if refused != "ok":
+            sys.exit("counter: --behave: " + refused)
     ready = selectors.DefaultSelector()
     # A signal just before the wait would be seen after it: it also writes here.
     woken, waker = socket.socketpair()

@@ -265,6 +265,12 @@ class Behaviour:
         self.assertEqual(os.listdir(self.directory), ["c"])
         self.assertEqual(self.service().ask(1), (1, 1))
 
+    def test_misbehaves_from_the_start(self):
+        service = self.service(extra=["--behave", "lie 5"])
+        self.assertEqual(service.ask(1), (1, 6))
+        service.tell("honest")
+        self.assertEqual(service.ask(2), (2, 2))
+
     def test_control_socket_is_private(self):
         self.assertEqual(os.stat(self.service().control).st_mode & 0o777, 0o600)
 
@@ -272,7 +278,8 @@ class Behaviour:
         service = self.service()
         busy = str(service.port)
         for arguments in (["--port", busy], ["--port", "0"], [], ["--port", "9", "--address", "x"],
-                          ["--port", "9", "--colour", "red"]):
+                          ["--port", "9", "--colour", "red"], ["--port", "9", "--behave", "dance"],
+                          ["--port", "9", "--behave", "state"]):
             result = subprocess.run([*IMPLEMENTATIONS[self.implementation], *arguments],
                                     capture_output=True, text=True, timeout=WAIT_S, check=False)
             self.assertNotEqual(result.returncode, 0, arguments)

@@ -107,9 +107,37 @@ TEST(Store, EventsAndLateRepliesArePassedOver) {
 
 TEST(Store, EndsWithAStoreThatTalksOfOtherThings) {
     const Dialogue dialogue;
-    for (int i = 0; i < 100; ++i) dialogue.say(encode(Kind::watch_event, 0, "p\0t\0"s));
+    std::string events;
+    for (int i = 0; i < 300; ++i) events += encode(Kind::watch_event, 0, "p\0t\0"s);
+    dialogue.say(events);
     Store store(dialogue.ends[0]);
     EXPECT_FALSE(store.read("x").ok);
+}
+
+TEST(Store, EventWhileAskingIsNotLost) {
+    const Dialogue dialogue;
+    dialogue.say(encode(Kind::watch, 1, "OK\0"s));
+    dialogue.say(encode(Kind::watch_event, 0, "p\0watch\0"s));
+    dialogue.say(encode(Kind::watch_event, 0, "p\0watch\0"s));
+    dialogue.say(encode(Kind::read, 2, "value"));
+    Store store(dialogue.ends[0]);
+    EXPECT_TRUE(store.watch("p").ok);
+    EXPECT_TRUE(store.wait());
+    EXPECT_EQ(store.read("p").text, "value");
+    EXPECT_TRUE(store.wait());  // the second one, which came before the value
+    ::shutdown(dialogue.ends[1], SHUT_WR);
+    EXPECT_FALSE(store.wait());
+}
+
+TEST(StoreMessage, WatchNamesPathAndToken) {
+    const Dialogue dialogue;
+    dialogue.say(encode(Kind::watch, 1, "OK\0"s));
+    Store store(dialogue.ends[0]);
+    EXPECT_TRUE(store.watch("a").ok);
+    char asked[100];
+    const ssize_t got = ::read(dialogue.ends[1], asked, sizeof asked);
+    EXPECT_EQ(std::string(asked, static_cast<std::size_t>(got)),
+              encode(Kind::watch, 1, "a\0watch\0"s));
 }
 
 TEST(Store, RepliesCutShort) {

@@ -121,7 +121,7 @@ def put_system(contents, kernel, modules):
     contents.put("/var/run", archive.link("../run"))
     contents.put("/dev/console", archive.character_device(5, 1))
     contents.put("/dev/null", archive.character_device(1, 3, 0o666))
-    busybox = packages.fetch(["busybox-static"])["busybox-static"]
+    busybox = packages.ready("busybox-static")
     contents.put_file("/bin/busybox", Packages({"busybox-static": busybox}).find("/bin/busybox"))
     contents.put("/bin/sh", archive.link("busybox"))
     contents.put("/init", archive.file((HERE / "init").read_bytes(), 0o755))

@@ -248,6 +248,11 @@ def fetch(names):
     return found
 
 
+def ready(package):
+    """The directory of one package. Raises Failure."""
+    return fetch([package])[package]
+
+
 def is_library(package):
     return package.startswith("lib") or package == "zlib1g"
 
@@ -330,7 +335,7 @@ def kernel():
     named = [name for name in dependencies([KERNEL_PACKAGE]) if name.startswith("linux-image-")]
     if not named:
         raise Failure(f"{KERNEL_PACKAGE} depends on no kernel")
-    root = fetch(named)[named[0]]
+    root = ready(named[0])
     images = list(root.glob("boot/vmlinuz-*"))
     if len(images) != 1:
         raise Failure(f"{named[0]} holds {len(images)} kernels")
@@ -343,7 +348,7 @@ def kernel():
 
 
 def hypervisor():
-    root = fetch([HYPERVISOR_PACKAGE])[HYPERVISOR_PACKAGE]
+    root = ready(HYPERVISOR_PACKAGE)
     compressed = sorted(path for path in root.glob("boot/xen-*.gz") if not path.is_symlink())
     if not compressed:
         raise Failure(f"{HYPERVISOR_PACKAGE} holds no boot/xen-*.gz")

@@ -114,6 +114,8 @@ NetbackStatus netback_status(unsigned lane) {
     return status;
 }
 
+unsigned netback_changes() { return netback->service->changes(); }
+
 NetbackCopies netback_copies() {
     NetbackCopies copies;
     if (!netback) return copies;

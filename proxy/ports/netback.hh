@@ -59,6 +59,8 @@ struct NetbackStatus {
     xen::netback::Violation violation = xen::netback::Violation::none;
 };
 NetbackStatus netback_status(unsigned lane);
+// Grows whenever a domain connects or disconnects a queue.
+unsigned netback_changes();
 // Grant copies of all workers: calls, and segments in them.
 struct NetbackCopies {
     std::uint64_t calls = 0;

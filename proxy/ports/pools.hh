@@ -1,8 +1,8 @@
 // Where packets live. One pool for all ports and workers, with a cache per worker; one small pool
 // of big buffers for datagrams that were reassembled and are needed in one piece.
 //
-// Known limit: a packet's bytes may lie across two 4 KiB pages. Xen's grant copies will want them
-// within one; that costs a pool of its own with 4 KiB elements.
+// Known limit: in a pool for Xen each packet has a page of its own, whatever it carries, and lies
+// outside of DPDK's memory.
 #pragma once
 
 #include <cstddef>
@@ -25,6 +25,8 @@ struct PoolSizes {
     std::uint32_t workers = 1;             // each has a cache,
     std::uint32_t cache_per_worker = 256;  // of this many packets (x 1.5)
     std::uint16_t private_bytes = 0;       // per packet, multiple of 8
+    // A packet's bytes within one 4 KiB page each: a grant copy across two costs two operations.
+    bool within_pages = false;
 };
 
 struct Pools {
@@ -32,7 +34,7 @@ struct Pools {
     rte_mempool* jumbo = nullptr;
 };
 
-// What make_pools() will take of eal.memory_mb, rounded up, driver needs not included.
+// What make_pools() will take of eal.memory_mb (within_pages: of the machine), rounded up, driver needs not included.
 std::size_t pool_memory_bytes(const PoolSizes& sizes);
 
 // The error says how much memory to give. Names must be free: one set of pools in a process.

@@ -71,6 +71,7 @@ PoolSizes pool_sizes(const config::Config& config) {
     // Driver rings (memif, tap, physical) hold packets of their own.
     sizes.packets = per_worker * config.workers + ports * 2 * 1024;
     sizes.jumbo = jumbo_packets - 1;
+    sizes.within_pages = has_domains(config);
     return sizes;
 }
 
@@ -355,6 +356,7 @@ void Appliance::tick() {
     }
     close_retired(false);
     look_at_ports();
+    look_at_domains();
     std::uint64_t blank = 0;
     for (const WorkerCounters& worker : counters_->workers()) blank += worker.blank_checksums.get();
     if (blank != 0 && blank_checksums_told_ == 0) {

@@ -83,6 +83,7 @@ class Appliance {
     bool all_have_taken_up(std::uint64_t epoch) const;
     void close_retired(bool wait);
     void look_at_ports();
+    void look_at_domains();
     void handle(const Event& event);
     tl::expected<void, std::string> stand(std::uint8_t group, std::uint8_t slot,
                                           recovery::Standing standing, const std::string& reason,
@@ -98,6 +99,8 @@ class Appliance {
 
     Json group_status(std::uint8_t group) const;
     Json replica_status(std::uint8_t group, std::uint8_t slot) const;
+    // Where its seat is reached; nullptr: nowhere yet.
+    const PortTable::Entry* port_of(std::uint8_t group, std::uint8_t slot) const;
 
     config::Config config_;
     ApplianceOptions options_;
@@ -109,6 +112,7 @@ class Appliance {
     // What the kernel dropped before ports because we were slow, by PlanPort::Role.
     std::array<std::uint64_t, 3> missed_{};
     std::uint64_t denied_calls_told_ = 0;
+    unsigned domain_changes_ = 0;  // of netback, as far as plans know them
     recovery::Roster roster_;
     std::unique_ptr<SharedCounters> counters_;
     Handoff handoff_;

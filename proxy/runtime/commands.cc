@@ -4,6 +4,7 @@
 
 #include <unistd.h>
 
+#include "proxy/ports/netback.hh"
 #include "proxy/ports/privileges.hh"
 #include "proxy/runtime/appliance.hh"
 #include "voter/dns_matcher.hh"
@@ -176,6 +177,7 @@ Json Appliance::status() const {
                     {"lost", evidence_->lost()}};
     }
     const auto uptime = std::chrono::steady_clock::now() - started_;
+    const NetbackCopies copies = netback_copies();
     const Json replay = replay_ ? replay_->status() : Json();
     // The counters are read while workers write them: between turns they balance exactly.
     const std::uint64_t left = sent + dropped + held + out;
@@ -205,6 +207,7 @@ Json Appliance::status() const {
              {{"clients", missed_[static_cast<std::size_t>(PlanPort::Role::client)]},
               {"replicas", missed_[static_cast<std::size_t>(PlanPort::Role::replica)]}}},
             {"denied_calls", denied_calls()},
+            {"grant_copies", {{"calls", copies.calls}, {"segments", copies.segments}}},
             {"evidence", evidence},
             {"replay", replay},
             {"groups", groups},
@@ -291,6 +294,40 @@ Json Appliance::group_status(std::uint8_t index) const {
     return status;
 }
 
+// How it is connected to a Xen domain, and what that domain does wrong.
+static Json netback_json(unsigned lane) {
+    const NetbackStatus status = netback_status(lane);
+    Json json = {{"domain_name", status.domain_name},
+                 {"domain", nullptr},
+                 {"queues", status.device.queues},
+                 {"frames_in", status.frames_in},
+                 {"frames_out", status.frames_out},
+                 {"no_room", status.no_room},
+                 {"refused_grants", status.refused_grants},
+                 {"failed_copies", status.failed_copies},
+                 {"no_memory", status.no_memory},
+                 {"unwanted", status.unwanted},
+                 {"checksums_filled", status.checksums_filled},
+                 {"idle_wakes", status.idle_wakes},
+                 {"violation", nullptr},
+                 {"trouble", status.device.trouble}};
+    if (status.device.domain) json["domain"] = status.device.domain->value;
+    if (status.violation != xen::netback::Violation::none) {
+        json["violation"] = xen::netback::text_of(status.violation).name;
+    }
+    return json;
+}
+
+const PortTable::Entry* Appliance::port_of(std::uint8_t group, std::uint8_t slot) const {
+    for (const PortTable::Entry& entry : ports_.entries) {
+        if (entry.open && entry.role == PlanPort::Role::replica && entry.group == group &&
+            entry.slot.value == slot) {
+            return &entry;
+        }
+    }
+    return nullptr;
+}
+
 Json Appliance::replica_status(std::uint8_t group, std::uint8_t slot) const {
     const config::Replica& replica = config_.groups[group].replicas[slot];
     const recovery::GroupRoster* roster = roster_.group(config_.groups[group].name);
@@ -324,6 +361,9 @@ Json Appliance::replica_status(std::uint8_t group, std::uint8_t slot) const {
                    {"replies", replies},
                    {"dissent", dissent},
                    {"silence", silence}};
+    if (const PortTable::Entry* port = port_of(group, slot); port && port->port.data.is_netback()) {
+        status["netback"] = netback_json(port->port.data.lane());
+    }
     if (const RequestLog* log = logs_[group].get()) {
         const LogMarks& marks = log->marks(voter::ReplicaId{slot});
         const bool same = marks.incarnation == seat.incarnation.value;

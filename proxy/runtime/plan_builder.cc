@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "proxy/ports/netback.hh"
+
 namespace proxy {
 
 static_assert(config::groups_max <= groups_max);
@@ -25,6 +27,11 @@ void add_ports(Plan& plan, const PortTable& ports) {
         port.slot = entry.slot;
         port.rx_queues = entry.port.rx_queues;
         port.tx_queues = entry.port.tx_queues;
+        if (entry.port.data.is_netback()) {
+            // As many as the domain has connected; the other workers' clones leave by the first.
+            const unsigned connected = netback_status(entry.port.data.lane()).device.queues;
+            port.tx_queues = static_cast<std::uint16_t>(std::max(1u, connected));
+        }
         port.mtu = entry.port.mtu == 0 ? mtu_default : entry.port.mtu;
         port.rx_checksum_trusted = entry.port.rx_checksum_trusted;
         port.mac = entry.port.mac;

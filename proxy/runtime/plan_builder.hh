@@ -21,6 +21,7 @@ struct PortTable {
         std::uint8_t group = 0;
         voter::ReplicaId slot{};
         voter::Incarnation incarnation{};
+        bool violation_told = false;  // netback's; once for each incarnation
     };
     std::array<Entry, ports_max> entries;
     std::uint8_t next = 0;  // indices are given out in turn, so that one is not used again at once

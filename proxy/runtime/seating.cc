@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <thread>
 
+#include "proxy/ports/netback.hh"
 #include "proxy/runtime/appliance.hh"
 
 namespace proxy {
@@ -126,6 +127,38 @@ void Appliance::close_retired(bool wait) {
         return true;
     });
     if (all_have_taken_up(plan_epoch_)) plans_.erase(plans_.begin(), plans_.end() - 1);
+}
+
+// What netback reports: queues that came or went, and domains that break its protocol. The latter
+// is evidence of its own kind, seen without a vote: such a replica is suspended at once.
+void Appliance::look_at_domains() {
+    if (!netback_runs()) return;
+    if (const unsigned changes = netback_changes(); changes != domain_changes_) {
+        domain_changes_ = changes;
+        publish();
+    }
+    for (PortTable::Entry& entry : ports_.entries) {
+        if (!entry.open || entry.role != PlanPort::Role::replica || !entry.port.data.is_netback()) {
+            continue;
+        }
+        const NetbackStatus status = netback_status(entry.port.data.lane());
+        if (status.violation == xen::netback::Violation::none || entry.violation_told) continue;
+        entry.violation_told = true;
+        const config::Group& group = config_.groups[entry.group];
+        const std::string what = std::string(xen::netback::text_of(status.violation).text) +
+                                 (status.device.trouble.empty() ? "" : ": ") +
+                                 status.device.trouble;
+        say(group.name + "/" + group.replicas[entry.slot.value].name + " (" + status.domain_name +
+            ") breaks the network protocol: " + what);
+        suspects_[entry.group][entry.slot.value] = true;
+        const PlanSeat& seat = plans_.back()->groups[entry.group].seats[entry.slot.value];
+        if (group.suspend == config::Suspend::manual || seat.standing != Standing::admitted ||
+            !may_suspend(entry.group, entry.slot.value)) {
+            continue;
+        }
+        (void)stand(entry.group, entry.slot.value, Standing::suspended, "netback: " + what,
+                    entry.incarnation);
+    }
 }
 
 // Durably first, then in the plan.

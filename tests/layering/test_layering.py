@@ -31,7 +31,8 @@ MAY_INCLUDE = {
     "proxy": (ANY_OF_OURS - {"netns"},  # of xen/, only what SOME_OF says
               {"rte_", "xxhash.h", "nlohmann/", "tl/", "spdlog/", "fmt/", "CLI/", "pcap", "seccomp.h",
                "posix"}),
-    "xen": ({"recovery", "config", "voter", "wire"}, {"nlohmann/", "tl/", "xen", "libxl", "posix"}),
+    "xen": ({"recovery", "config", "voter", "wire"},
+            {"nlohmann/", "tl/", "xen", "libxl", "openssl/", "posix"}),
     "guest": (set(), {"posix"}),
     "tools": (ANY_OF_OURS | {"tools"},
               {"CLI/", "nlohmann/", "tl/", "fmt/", "spdlog/", "pcap", "curses.h", "ncurses",
@@ -43,7 +44,7 @@ SOME_OF = {"proxy": {"xen/": "xen/netback/"}}
 TEST_LIBRARIES = {"gtest/", "gmock/", "benchmark/", "nlohmann/", "tl/", "xxhash.h", "posix"}
 LIBRARIES = ["rte_", "xxhash.h", "toml++/", "tl/", "nlohmann/", "spdlog/", "fmt/", "CLI/", "pcap",
              "seccomp.h", "curses.h", "ncurses", "gtest/", "gmock/", "benchmark/", "libxl", "xenctrl",
-             "xenstore", "xengnttab", "xenevtchn", "xen/"]
+             "xenstore", "xengnttab", "xenevtchn", "xen/", "openssl/"]
 
 XEN_NAMES = re.compile(r"\b(libxl|xenctrl|xenstore|xs_open|xengnttab|xenevtchn|xc_interface|"
                        r"gnttab|evtchn)\w*")

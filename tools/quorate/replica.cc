@@ -1,5 +1,5 @@
 // quorate replica ...: start, stop, restart, suspend, admit and list replicas. Also the hidden
-// subcommand that a started replica's supervisor is.
+// subcommands that are a started replica's supervisor, and what builds and keeps a domain.
 #include <algorithm>
 #include <cstdio>
 #include <functional>
@@ -15,6 +15,9 @@
 #include "tools/quorate/commands.hh"
 #include "tools/quorate/output.hh"
 #include "tools/quorate/replica_actions.hh"
+#include "xen/domain/helper.hh"
+#include "xen/domain/keeper.hh"
+#include "xen/domain/xen_machine.hh"
 
 namespace quorate {
 
@@ -27,6 +30,7 @@ struct Options {
     std::vector<std::string> replicas;
     bool all = false;
     bool json = false;
+    std::string file;
 };
 
 config::Config load(const Options& options) {
@@ -70,17 +74,17 @@ Json json_of(const config::Config& config, const Target& target, const recovery:
             {"reason", seat.reason}};
 }
 
-using Action = Outcome (ReplicaActions::*)(const Target&);
+using Action = std::function<Outcome(ReplicaActions&, const Target&)>;
 
 // All targets at once: each start waits for its own health check.
-void act(const Options& options, Action action) {
+void act(const Options& options, const Action& action) {
     const config::Config config = load(options);
     const std::vector<Target> targets = targets_of(config, options, false);
     ReplicaActions actions(config);
     std::vector<std::future<Outcome>> running;
     for (const Target& target : targets) {
         running.push_back(
-            std::async(std::launch::async, [&, target] { return (actions.*action)(target); }));
+            std::async(std::launch::async, [&, target] { return action(actions, target); }));
     }
     bool good = true;
     bool unreachable = false;
@@ -175,7 +179,7 @@ void list(const Options& options) {
 // Removes what killed supervisors left, and nothing else.
 void clean(const Options& options) {
     const config::Config config = load(options);
-    const auto removed = netns::Host(config).clean();
+    const auto removed = ReplicaHosts(config).clean();
     if (!removed) {
         std::fprintf(stderr, "quorate replica: %s\n", removed.error().what.c_str());
         leave(Exit::failed);
@@ -184,8 +188,20 @@ void clean(const Options& options) {
     std::printf("%u removed\n", *removed);
 }
 
+// One file, one domain.
+void dump(const Options& options) {
+    if (options.all || options.replicas.size() != 1) {
+        std::fprintf(stderr, "quorate replica: dump takes one replica\n");
+        leave(Exit::usage);
+    }
+    act(options, [&](ReplicaActions& actions, const Target& target) {
+        return actions.dump(target, options.file);
+    });
+}
+
 void add(CLI::App& parent, const char* name, const char* about, bool names_replicas,
-         const std::function<void(const Options&)>& run) {
+         const std::function<void(const Options&)>& run,
+         const std::function<void(CLI::App&, Options&)>& more = {}) {
     auto options = std::make_shared<Options>();
     CLI::App* command = parent.add_subcommand(name, about);
     command->add_option("--config,-c", options->config, "the configuration (TOML)")->required();
@@ -195,6 +211,7 @@ void add(CLI::App& parent, const char* name, const char* about, bool names_repli
         command->add_flag("--all", options->all, "all replicas of the configuration");
     }
     command->add_flag("--json", options->json, "print one JSON object instead");
+    if (more) more(*command, *options);
     command->callback([options, run] { run(*options); });
 }
 
@@ -217,14 +234,27 @@ void add_replica(CLI::App& app) {
     add(*replica, "suspend", "Take replicas out of the voting; they go on running.", true,
         doing(&ReplicaActions::suspend));
     add(*replica, "admit", "Have replicas vote again.", true, doing(&ReplicaActions::admit));
-    add(*replica, "list", "Show the roster and the processes; all replicas unless some are named.",
-        true, list);
-    add(*replica, "clean", "Remove what is left of replicas whose supervisor was killed.", false,
-        clean);
+    add(*replica, "dump", "Write a domain's memory to a new file, which only we may read.", true,
+        dump, [](CLI::App& command, Options& options) {
+            command.add_option("--file", options.file, "the file")->required();
+        });
+    add(*replica, "list",
+        "Show the roster and the processes or domains; all replicas unless some are named.", true,
+        list);
+    add(*replica, "clean", "Remove what is left of replicas that were killed.", false, clean);
 
     CLI::App* supervisor = app.add_subcommand(netns::supervisor_subcommand, "")->group("");
     supervisor->allow_extras();  // its replica's name, for whoever looks at the processes
     supervisor->callback([] { leave(static_cast<Exit>(netns::run_supervisor())); });
+    CLI::App* builder = app.add_subcommand(xen::domain::helper_subcommand, "")->group("");
+    builder->allow_extras();
+    builder->callback([] { leave(static_cast<Exit>(xen::domain::run_helper())); });
+    CLI::App* keeper = app.add_subcommand(xen::domain::keeper_subcommand, "")->group("");
+    keeper->allow_extras();
+    keeper->callback([] {
+        xen::domain::XenMachine machine;
+        leave(static_cast<Exit>(xen::domain::run_keeper(machine)));
+    });
 }
 
 }  // namespace quorate

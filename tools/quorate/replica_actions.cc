@@ -131,11 +131,8 @@ Standing first_standing(const config::Config& config, const config::Group& group
 
 tl::expected<std::vector<recovery::ReplicaFacts>, std::string> ReplicaActions::boots_of(
     const Target& target) {
-    auto all = host_.inspect();
+    auto all = hosts_.inspect(group_of(config_, target).name, target.slot);
     if (!all) return tl::unexpected(all.error().what);
-    std::erase_if(*all, [&](const recovery::ReplicaFacts& facts) {
-        return facts.name.group != group_of(config_, target).name || facts.name.slot != target.slot;
-    });
     return std::move(*all);
 }
 
@@ -145,28 +142,28 @@ tl::expected<Seat, std::string> ReplicaActions::take_seat(const Target& target,
     const config::Group& group = group_of(config_, target);
     const auto boots = boots_of(target);
     if (!boots) return tl::unexpected(boots.error());
-    const bool netns = group.replicas[target.slot.value].netns.has_value();
+    const config::Replica& replica = group.replicas[target.slot.value];
     Seat taken;
     const auto done = change_seat(config_, target, [&](Roster& roster, Seat& seat) -> std::string {
         const bool lives = std::any_of(boots->begin(), boots->end(), [&](const auto& facts) {
             return facts.running && facts.name.incarnation == seat.incarnation;
         });
-        if (lives || (!netns && seat.standing != Standing::absent)) {
+        if (lives || (!hosts_.runs(replica) && seat.standing != Standing::absent)) {
             return boot_text(seat) + " is there already (" + text(seat.standing) +
                    "); restart or stop it";
         }
         taken.place = wanted.value_or(seat.standing == Standing::absent ? Place::a
                                       : seat.place == Place::a          ? Place::b
                                                                         : Place::a);
-        const auto port = place_port(config_, target.group, target.slot, taken.place == Place::b);
-        if (!port && taken.place == Place::b) {
+        if (!hosts_.runs(replica) && taken.place == Place::b && !replica.place_b) {
             taken.place = Place::a;  // an external replica with one place
         }
         taken.incarnation = recovery::allocate_incarnation(roster);
         if (taken.incarnation.value == 0) return "all incarnations are used up";
         taken.standing = Standing::starting;
-        taken.port =
-            place_port(config_, target.group, target.slot, taken.place == Place::b)->text();
+        taken.port = config::seat_port(config_, target.group, target.slot, taken.place == Place::b,
+                                       taken.incarnation)
+                         ->text();
         taken.reason = "started by the operator";
         seat = taken;
         return {};
@@ -201,8 +198,12 @@ Outcome ReplicaActions::start_in(const Target& target, std::optional<Place> want
         return outcome;
     }
     outcome.seat = *taken;
-    if (group.replicas[target.slot.value].netns) {
-        const auto facts = host_.start({group.name, target.slot, taken->incarnation, taken->place});
+    const config::Replica& replica = group.replicas[target.slot.value];
+    // A domain's network device needs its backend while it boots.
+    if (replica.xen) outcome.note = tell_proxy(config_, target);
+    if (hosts_.runs(replica)) {
+        const auto facts =
+            hosts_.start({group.name, target.slot, taken->incarnation, taken->place});
         if (!facts) {
             outcome.what = "not started: " + facts.error().what;
             Seat empty = *taken;
@@ -210,6 +211,7 @@ Outcome ReplicaActions::start_in(const Target& target, std::optional<Place> want
             empty.port.clear();
             empty.reason = "did not start";
             if (auto set = set_seat(target, *taken, empty)) outcome.seat = *set;
+            if (replica.xen) outcome.note = tell_proxy(config_, target);
             return outcome;
         }
     }
@@ -250,15 +252,16 @@ Outcome ReplicaActions::stop(const Target& target) {
         return outcome;
     }
     for (const recovery::ReplicaFacts& facts : *boots) {
-        if (auto done = host_.stop(facts.name); !done) {
+        if (auto done = hosts_.stop(facts.name); !done) {
             outcome.what = "not stopped: " + done.error().what;
             return outcome;
         }
     }
     outcome.ok = true;
-    outcome.what = !group.replicas[target.slot.value].netns ? "absent; it is run by somebody else"
-                   : boots->empty()                         ? "did not run"
-                                                            : "stopped";
+    outcome.what = !hosts_.runs(group.replicas[target.slot.value])
+                       ? "absent; it is run by somebody else"
+                   : boots->empty() ? "did not run"
+                                    : "stopped";
     return outcome;
 }
 
@@ -314,6 +317,30 @@ Outcome ReplicaActions::change_standing(const Target& target, const char* comman
     return outcome;
 }
 
+Outcome ReplicaActions::dump(const Target& target, const std::filesystem::path& file) {
+    Outcome outcome{.target = target};
+    const auto boots = boots_of(target);
+    if (!boots) {
+        outcome.what = "not dumped: " + boots.error();
+        return outcome;
+    }
+    if (boots->empty()) {
+        outcome.what = "not dumped: it is not there";
+        return outcome;
+    }
+    const auto latest =
+        std::max_element(boots->begin(), boots->end(), [](const auto& one, const auto& other) {
+            return one.name.incarnation.value < other.name.incarnation.value;
+        });
+    const auto done = hosts_.dump(latest->name, file);
+    outcome.ok = done.has_value();
+    outcome.what = outcome.ok
+                       ? "memory of incarnation " + std::to_string(latest->name.incarnation.value) +
+                             " in " + file.string()
+                       : "not dumped: " + done.error().what;
+    return outcome;
+}
+
 Outcome ReplicaActions::suspend(const Target& target) { return change_standing(target, "suspend"); }
 
 Outcome ReplicaActions::admit(const Target& target) { return change_standing(target, "admit"); }
@@ -326,7 +353,7 @@ tl::expected<std::vector<ReplicaActions::Row>, std::string> ReplicaActions::list
     for (const Target& target : targets) {
         const config::Group& group = group_of(config_, target);
         Row row{target, seat_in(*roster, group.name, target.slot), false, {}, {}};
-        row.external = !group.replicas[target.slot.value].netns;
+        row.external = !hosts_.runs(group.replicas[target.slot.value]);
         auto boots = boots_of(target);
         if (!boots) return tl::unexpected(boots.error());
         for (recovery::ReplicaFacts& facts : *boots) {

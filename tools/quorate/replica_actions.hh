@@ -1,5 +1,5 @@
-// What `quorate replica ...` does, without the command line: roster, namespace host and a note to
-// the proxy, in an order in which a kill at any point leaves a roster that is true or cautious.
+// What `quorate replica ...` does, without the command line: roster, hosts and a note to the proxy,
+// in an order in which a kill at any point leaves a roster that is true or cautious.
 #pragma once
 
 #include <optional>
@@ -9,8 +9,8 @@
 #include <tl/expected.hpp>
 
 #include "config/config.hh"
-#include "netns/host.hh"
 #include "recovery/roster.hh"
+#include "tools/quorate/replica_hosts.hh"
 
 namespace quorate {
 
@@ -47,7 +47,7 @@ struct Outcome {
 
 class ReplicaActions {
   public:
-    explicit ReplicaActions(const config::Config& config) : config_(config), host_(config) {}
+    explicit ReplicaActions(const config::Config& config) : config_(config), hosts_(config) {}
 
     Outcome start(const Target& target);
     Outcome stop(const Target& target);
@@ -56,11 +56,13 @@ class ReplicaActions {
     // Through the proxy where one runs, which counts it and acts at once; else in the roster.
     Outcome suspend(const Target& target);
     Outcome admit(const Target& target);
+    // The memory of the domain that sits there, into a new file.
+    Outcome dump(const Target& target, const std::filesystem::path& file);
 
     struct Row {
         Target target;
         recovery::Seat seat;
-        bool external = false;  // not run by the namespace host
+        bool external = false;  // not run by a host of ours
         std::optional<recovery::ReplicaFacts> facts;
         // What the host has besides: remains of earlier boots.
         std::vector<recovery::ReplicaFacts> others;
@@ -79,7 +81,7 @@ class ReplicaActions {
     std::string change_alone(const Target& target, const char* command, recovery::Seat& seat);
 
     const config::Config& config_;
-    netns::Host host_;
+    ReplicaHosts hosts_;
 };
 
 }  // namespace quorate

@@ -1,0 +1,55 @@
+#include "xen/domain/cpio.hh"
+
+#include <array>
+#include <cstdio>
+
+namespace xen::domain {
+
+void CpioWriter::pad() { bytes_.append((4 - bytes_.size() % 4) % 4, '\0'); }
+
+void CpioWriter::entry(std::string_view name, std::uint32_t mode, std::string_view content) {
+    // Nothing in it but what it must say: the same files make the same bytes.
+    const std::array<std::uint32_t, 13> fields{++inode_,
+                                               mode,
+                                               0,  // user
+                                               0,  // group
+                                               1,  // links
+                                               0,  // time
+                                               static_cast<std::uint32_t>(content.size()),
+                                               0,  // device, and what it would be of
+                                               0,
+                                               0,
+                                               0,
+                                               static_cast<std::uint32_t>(name.size() + 1),
+                                               0};  // checksum
+    bytes_ += "070701";
+    for (const std::uint32_t field : fields) {
+        std::array<char, 9> digits;
+        std::snprintf(digits.data(), digits.size(), "%08x", field);
+        bytes_.append(digits.data(), 8);
+    }
+    bytes_.append(name);
+    bytes_ += '\0';
+    pad();
+    bytes_.append(content);
+    pad();
+}
+
+void CpioWriter::add(std::string_view path, std::string_view content, bool executable) {
+    path.remove_prefix(path.find_first_not_of('/'));
+    for (std::size_t slash = path.find('/'); slash != std::string_view::npos;
+         slash = path.find('/', slash + 1)) {
+        const std::string_view directory = path.substr(0, slash);
+        if (directories_.contains(directory)) continue;
+        directories_.emplace(directory);
+        entry(directory, 0040755, {});
+    }
+    entry(path, executable ? 0100755 : 0100644, content);
+}
+
+std::string CpioWriter::finish() {
+    entry("TRAILER!!!", 0, {});
+    return std::move(bytes_);
+}
+
+}  // namespace xen::domain

@@ -47,33 +47,33 @@ def with_parents(entries):
     return whole
 
 
-def padded(data):
-    return data + b"\0" * (-len(data) % 4)
+def padded(data, by=b"\0"):
+    return data + by * (-len(data) % 4)
 
 
-def member(name, entry, inode):
+def member(name, entry, inode, padding=b"\0"):
     encoded = name.encode() + b"\0"
     fields = (inode, entry.mode, 0, 0, 1, 0, len(entry.data), 0, 0, *entry.device, len(encoded), 0)
     header = b"070701" + b"".join(b"%08x" % field for field in fields)
-    return padded(header + encoded) + padded(entry.data)
+    return padded(header + encoded, padding) + padded(entry.data)
 
 
 def pack(entries):
-    """The archive's bytes: a multiple of 4 of them, the last four zero.
+    """The archive's bytes: a multiple of 4 of them, so that another can follow.
 
-    Both matter for what is joined to another archive: the kernel looks for the next one at a
-    multiple of 4, and Xen's domain builder takes the last four bytes of what begins like gzip
-    for the size of its content, where zero means "leave it to the kernel".
+    What pads the last member are ones: Xen's domain builder takes the last four bytes of what
+    begins like gzip for the size of its content, and tries to unpack it, unless that is over 1 GiB.
+    For one that is joined to a compressed one it would complain, and go on; nobody else looks there.
     """
     whole = with_parents(entries)
     parts = [member(path.strip("/"), whole[path], inode)
              for inode, path in enumerate(sorted(whole), 1)]
-    return b"".join(parts) + member("TRAILER!!!", Entry(0), 0)
+    return b"".join(parts) + member("TRAILER!!!", Entry(0), 0, padding=b"\xff")
 
 
 def compress(data):
-    """gzip, ending like pack() does. Reading it, gunzip warns of the zeros at its end."""
+    """gzip, filled up with zeros so that another archive can follow (gunzip warns of them)."""
     body = zlib.compressobj(COMPRESSION_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
     stream = (b"\x1f\x8b\x08\0\0\0\0\0\x02\xff" + body.compress(data) + body.flush()
               + struct.pack("<II", zlib.crc32(data), len(data) & 0xFFFFFFFF))
-    return padded(stream + b"\0" * 4)
+    return padded(stream)

@@ -41,7 +41,10 @@ constexpr const char* usage =
     "  health TEXT                        tell Dom0: healthy, or failed: WHY\n"
     "  read KEY | write KEY VALUE         a key of the hypervisor's store, from the domain's home\n"
     "  relay PATH                         commands that Dom0 writes, to the service's socket\n"
-    "  probe udp|tcp ADDRESS PORT HEX     send these bytes; does anything come back within 1 s?\n"
+    "  probe udp|tcp ADDRESS PORT HEX [BEGINNING]\n"
+    "                                     send these bytes; does an answer come back within 1 s? "
+    "It\n"
+    "                                     begins so, in hex; '.' is any digit\n"
     "  listening udp|tcp PORT             does a process have this port?\n"
     "  run UID:GID PROGRAM [ARGUMENT]...  become this user, and then this program\n"
     "  seed FILE                          give the kernel these random bytes, and credit for them\n"
@@ -183,7 +186,19 @@ std::optional<std::string> bytes_of(std::string_view hex) {
     return bytes;
 }
 
-int probe(const Endpoint& to, const std::string& bytes) {
+// `pattern` is in hexadecimal digits, with '.' for any.
+bool begins_so(std::string_view bytes, std::string_view pattern) {
+    constexpr std::string_view digits = "0123456789abcdef";
+    if (pattern.size() > 2 * bytes.size()) return false;
+    for (std::size_t i = 0; i < pattern.size(); ++i) {
+        const auto byte = static_cast<std::uint8_t>(bytes[i / 2]);
+        const char digit = digits[i % 2 == 0 ? byte >> 4 : byte & 15];
+        if (pattern[i] != '.' && pattern[i] != digit) return false;
+    }
+    return true;
+}
+
+int probe(const Endpoint& to, const std::string& bytes, std::string_view beginning) {
     const int socket = ::socket(to.address.ss_family, to.kind | SOCK_CLOEXEC, 0);
     if (socket < 0) return fail_with_cause("cannot make a socket");
     // The peer is on this machine: connecting does not take long, or fails.
@@ -196,10 +211,10 @@ int probe(const Endpoint& to, const std::string& bytes) {
     pollfd ready{socket, POLLIN, 0};
     if (::poll(&ready, 1, probe_ms_max) <= 0) return fail("no answer");
     std::array<char, 2'048> answer;
-    if (::recv(socket, answer.data(), answer.size(), 0) <= 0) {
-        return fail_with_cause("no answer");
-    }
-    return 0;
+    const ssize_t got = ::recv(socket, answer.data(), answer.size(), 0);
+    if (got <= 0) return fail_with_cause("no answer");
+    const std::string_view text(answer.data(), static_cast<std::size_t>(got));
+    return begins_so(text, beginning) ? 0 : fail("another answer than was wanted");
 }
 
 // Lines of /proc/net/udp and its likes: "SLOT: LOCAL:PORT REMOTE:PORT STATE ...", in hex.
@@ -288,10 +303,10 @@ int main(int argc, char** argv) {
     }
     if (command == "read" && count == 1) return ask_store(agent::Kind::read, words[1], {});
     if (command == "relay" && count == 1) return relay(words[1]);
-    if (command == "probe" && count == 4) {
+    if (command == "probe" && (count == 4 || count == 5)) {
         const auto to = endpoint(words[1], words[2], words[3]);
         const auto bytes = bytes_of(words[4]);
-        return to && bytes ? probe(*to, *bytes) : wrong_usage();
+        return to && bytes ? probe(*to, *bytes, count == 5 ? words[5] : "") : wrong_usage();
     }
     if (command == "listening" && count == 2) {
         const auto kind = socket_kind(words[1]);

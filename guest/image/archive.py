@@ -1,8 +1,8 @@
 """The archive that becomes a guest's root: cpio in the format "newc" (Linux,
 Documentation/driver-api/early-userspace/buffer-format.rst), compressed by gzip.
 
-Same entries, same bytes: names are sorted, times are 0, owners are root, and the compressor's
-header names no file and no time.
+Same entries, same bytes: names are sorted, all times are the same, owners are root, and the
+compressor's header names no file and no time.
 """
 
 import dataclasses
@@ -11,6 +11,7 @@ import struct
 import zlib
 
 COMPRESSION_LEVEL = 9
+FILE_TIME = 946_684_800  # 2000-01-01; 0 would be "no such file" to some services (nsd)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +54,8 @@ def padded(data, by=b"\0"):
 
 def member(name, entry, inode, padding=b"\0"):
     encoded = name.encode() + b"\0"
-    fields = (inode, entry.mode, 0, 0, 1, 0, len(entry.data), 0, 0, *entry.device, len(encoded), 0)
+    fields = (inode, entry.mode, 0, 0, 1, FILE_TIME, len(entry.data), 0, 0, *entry.device,
+              len(encoded), 0)
     header = b"070701" + b"".join(b"%08x" % field for field in fields)
     return padded(header + encoded, padding) + padded(entry.data)
 

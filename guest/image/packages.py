@@ -185,7 +185,8 @@ def download(package, version):
 
 def unpack(archive, target):
     """Beside `target`, then renamed: others see all of it or nothing."""
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".unpacking-{target.name}-") as scratch:
+    prefix = f".unpacking-{target.name}-"
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=prefix) as scratch:
         fresh = pathlib.Path(scratch) / "root"
         run(["dpkg", "-x", str(archive), str(fresh)])
         fresh.chmod(0o755)

@@ -175,7 +175,8 @@ class Archive(unittest.TestCase):
             start = (at + 110 + fields[11] + 3) // 4 * 4
             if name == "TRAILER!!!":
                 return found
-            self.assertEqual((fields[2], fields[3], fields[5]), (0, 0, 0))  # owner, group, time
+            self.assertEqual((fields[2], fields[3]), (0, 0))  # owner, group
+            self.assertEqual(fields[5], archive.FILE_TIME)
             found[name] = (fields[1], data[start:start + fields[6]])
             at = (start + fields[6] + 3) // 4 * 4
 

@@ -4,24 +4,27 @@
 #include <cstdio>
 
 namespace xen::domain {
+namespace {
+
+// The same for all files, so that the same make the same bytes; not 0, which some services (nsd)
+// take for a file that is not there. 2000-01-01.
+constexpr std::uint32_t file_time = 946'684'800;
+
+}  // namespace
 
 void CpioWriter::pad() { bytes_.append((4 - bytes_.size() % 4) % 4, '\0'); }
 
 void CpioWriter::entry(std::string_view name, std::uint32_t mode, std::string_view content) {
-    // Nothing in it but what it must say: the same files make the same bytes.
-    const std::array<std::uint32_t, 13> fields{++inode_,
-                                               mode,
-                                               0,  // user
-                                               0,  // group
-                                               1,  // links
-                                               0,  // time
-                                               static_cast<std::uint32_t>(content.size()),
-                                               0,  // device, and what it would be of
-                                               0,
-                                               0,
-                                               0,
-                                               static_cast<std::uint32_t>(name.size() + 1),
-                                               0};  // checksum
+    const std::array<std::uint32_t, 13> fields{
+        ++inode_,  mode,
+        0,  // user
+        0,  // group
+        1,  // links
+        file_time, static_cast<std::uint32_t>(content.size()),
+        0,  // device, and what it would be of
+        0,         0,
+        0,         static_cast<std::uint32_t>(name.size() + 1),
+        0};  // checksum
     bytes_ += "070701";
     for (const std::uint32_t field : fields) {
         std::array<char, 9> digits;
@@ -49,6 +52,10 @@ void CpioWriter::add(std::string_view path, std::string_view content, bool execu
 
 std::string CpioWriter::finish() {
     entry("TRAILER!!!", 0, {});
+    // The last four bytes of what begins like gzip are its content's size to libxl's domain
+    // builder, which tries to unpack it, and says so loudly when it cannot, unless that is over 1
+    // GiB. These pad the last name, and nobody else looks at them.
+    bytes_.replace(bytes_.size() - 3, 3, 3, '\xff');
     return std::move(bytes_);
 }
 

@@ -58,6 +58,16 @@ TEST(Cpio, IsReadByCpio) {
     EXPECT_EQ(mode, std::filesystem::perms(0755));
 }
 
+TEST(Cpio, SuitsXensDomainBuilder) {
+    CpioWriter writer;
+    writer.add("/a", "1");
+    const std::string bytes = writer.finish();
+    // Not the size of anything that it would unpack.
+    const auto last = static_cast<unsigned char>(bytes.back());
+    EXPECT_GE(last, 0x40);
+    EXPECT_NE(bytes.substr(6 + 5 * 8, 8), "00000000");  // the first file's time
+}
+
 TEST(Cpio, SameFilesMakeSameBytes) {
     const auto make = [] {
         CpioWriter writer;

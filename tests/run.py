@@ -14,6 +14,7 @@ Known limit: suites run one after the other, since each of them uses every core 
 """
 
 import argparse
+import ast
 import json
 import os
 import pathlib
@@ -205,23 +206,60 @@ def python_tests(*patterns):
         if not files:
             suite.outcome.skips.append((suite.name, "no such tests in the tree yet"))
         for name in files:
-            status, output = suite.command([sys.executable, TOP / "tests" / "python_suite.py", name])
-            results = re.findall(r"^RESULT (\{.*\})$", output, re.MULTILINE)
-            if not results:
-                suite.outcome.fail(name, output[-2500:])
-                continue
-            result = json.loads(results[-1])
-            suite.outcome.passed += result["passed"]
-            suite.outcome.skips += re.findall(r"^skip  (\S+) \([\d.]+ s\): (.*)$", output,
-                                              re.MULTILINE)
-            bad = re.findall(r"^(?:FAIL|ERROR) +(\S.*?) \([\d.]+ s\)", output, re.MULTILINE)
-            trouble = output[output.find("=====") if "=====" in output else -3000:][:5000]
-            bad += [f"{name} (outside a test)"] * (result["failed"] - len(bad))
-            for number, case in enumerate(bad):
-                suite.outcome.fail(case, trouble if number == 0 else "")
-            if status != 0 and not bad:
-                suite.outcome.fail(name, f"exit status {status}\n{output[-1500:]}")
+            python_file(suite, name)
     return action
+
+
+def python_file(suite, name, around=()):
+    """One file of unittest cases, run by the command `around` where that is given."""
+    python = [*around, "python3"] if around else [sys.executable]
+    runner = "tests/python_suite.py" if around else TOP / "tests" / "python_suite.py"
+    status, output = suite.command([*python, runner, name])
+    results = re.findall(r"^RESULT (\{.*\})$", output, re.MULTILINE)
+    if not results:
+        suite.outcome.fail(name, output[-2500:])
+        return
+    result = json.loads(results[-1])
+    suite.outcome.passed += result["passed"]
+    suite.outcome.skips += re.findall(r"^skip  (\S+) \([\d.]+ s\): (.*)$", output, re.MULTILINE)
+    bad = re.findall(r"^(?:FAIL|ERROR) +(\S.*?) \([\d.]+ s\)", output, re.MULTILINE)
+    trouble = output[output.find("=====") if "=====" in output else -3000:][:5000]
+    bad += [f"{name} (outside a test)"] * (result["failed"] - len(bad))
+    for number, case in enumerate(bad):
+        suite.outcome.fail(case, trouble if number == 0 else "")
+    if status != 0 and not bad:
+        suite.outcome.fail(name, f"exit status {status}\n{output[-1500:]}")
+
+
+XEN_FILE_SECONDS_MAX = 1200
+
+
+def xen(suite):
+    """tests/xen/outside/ runs here and uses the lab; the files of tests/xen/ run inside of Dom0, each in
+    a machine of its own, restored from the layer that the file's LAB asks for."""
+    native = pathlib.Path("/proc/xen/capabilities")
+    here = native.exists() and "control_d" in native.read_text()
+    status, output = suite.command([TOP / "tools" / "lab", "build"] if not here else ["true"])
+    if "needs root" in output:
+        suite.outcome.skips.append(("xen", "Dom0 is not built, and building it needs root"))
+        return
+    suite.outcome.check("lab build", status == 0, suite.tail())
+    if status != 0:
+        return
+    for name in sorted(tracked("tests/xen/outside/test_*.py") if not here else []):
+        python_file(suite, name)
+    for name in sorted(set(tracked("tests/xen/test_*.py")) - set(tracked("tests/xen/*/*.py"))):
+        options = ["--native"] if here else ["--fresh", *lab_options(TOP / name)]
+        python_file(suite, name, [TOP / "tools" / "lab", "run", *options, "--timeout",
+                                  XEN_FILE_SECONDS_MAX, "--"])
+
+
+def lab_options(path):
+    """The options of tools/lab run that a test file asks for: LAB = ["--image", "counter"]."""
+    for statement in ast.parse(path.read_text()).body:
+        if isinstance(statement, ast.Assign) and statement.targets[0].id == "LAB":
+            return ast.literal_eval(statement.value)
+    return []
 
 
 TIDIED = ("voter/*.cc", "wire/*.cc", "config/*.cc")
@@ -272,6 +310,7 @@ SUITES = [
     Suite("bench", "benchmarks, tiny, so that they do not rot", meson_tests("release", "bench"), 600),
     Suite("netns", "the real programs and services in namespaces",
           python_tests("tests/netns/test_*.py"), 1200),
+    Suite("xen", "real Xen under emulation: the lab, and what runs in its Dom0", xen, 3000),
     Suite("demo", "the demo shows what it says", demo, 600),
     Suite("asan", "unit, golden and sim under AddressSanitizer and UBSan",
           meson_tests("asan", "unit", "golden", "sim"), 2400),
@@ -330,8 +369,8 @@ def main():
         if name not in [suite.name for suite in SUITES]:
             parser.error(f"--skip {name}: no such suite; --list shows them")
     LOGS.mkdir(parents=True, exist_ok=True)
-    if any(suite.name in ("netns", "demo") for suite in suites):
-        # Both use the built programs; alone they are still asked for what they need.
+    if any(suite.name in ("netns", "xen", "demo") for suite in suites):
+        # They use the built programs; alone they are still asked for what they need.
         if all(suite.name != "build" for suite in suites) and shutil.which("ninja"):
             suites.insert(0, next(suite for suite in SUITES if suite.name == "build"))
     began = time.monotonic()

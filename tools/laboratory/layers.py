@@ -11,17 +11,26 @@ import os
 import pathlib
 import shutil
 import subprocess
+import sys
 import time
 
 import channel as channels
 import dom0
+import images
 import machine as machines
 import packages
 import store
+import tree
 from store import Failure
 
-TREE_DISK_MB = 768       # of every machine; what is on it comes and goes
 BOOT_SECONDS_MAX = 600
+PREPARE_SECONDS_MAX = 900
+PREPARED = "/prepared"   # where a preparation finds its files, and leaves them
+PREPARED_ENVIRONMENT = {
+    "QUORATE_DOM0": "1", "HOME": "/root", "LANG": "C.UTF-8", "TERM": "dumb",
+    "PATH": ":".join([*(f"{PREPARED}/build/release/{name}" for name in
+                        ("tools/quorate", "proxy", "guest")),
+                      "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"])}
 
 
 class Layer:
@@ -48,7 +57,7 @@ def empty_disk(path, megabytes):
 
 
 def machine_key():
-    return {"qemu": machines.qemu_version(), "settings": machines.SETTINGS, "tree": TREE_DISK_MB}
+    return {"qemu": machines.qemu_version(), "settings": machines.SETTINGS, "tree": tree.DISK_MB}
 
 
 def dom0_key():
@@ -64,7 +73,7 @@ def dom0_layer(say):
         hypervisor, kernel = packages.hypervisor(), packages.kernel()
         begin = time.monotonic()
         overlay(scratch / "root.qcow2", image / "root.img", "raw")
-        empty_disk(scratch / "tree.img", TREE_DISK_MB)
+        empty_disk(scratch / "tree.img", tree.DISK_MB)
         disks = [(scratch / "root.qcow2", "qcow2"), (scratch / "tree.img", "raw")]
         say("layer: booting Xen and Dom0 (emulated: about half a minute)")
         machine = machines.Machine(scratch, disks, boot=(hypervisor.elf, kernel.vmlinux,
@@ -81,6 +90,59 @@ def dom0_layer(say):
     return Layer(store.made("layers", key, make, say))
 
 
+# --- upon Dom0's
+
+def prepared_key(below, command, marks):
+    return store.key_of({"below": below, "command": command, "files": marks})
+
+
+def prepared_layer(command, inputs, image_names, say, name=None):
+    """Dom0's layer after a shell command that ran there, with its files in /prepared: the inputs (of
+    the checkout) and the images. Whatever it started goes on running in every restored machine. The
+    key is the command and the contents of the files."""
+    files = tree.named(inputs) | images.files(image_names, PREPARED)
+    marks = {inside: [store.digest_of(path), path.stat().st_mode] for inside, path in files.items()}
+    key = prepared_key(dom0_key(), command, marks)
+
+    def make(scratch):
+        below = dom0_layer(say)
+        source = tree.disk(tree.listing(files), files, say)
+        begin = time.monotonic()
+        overlay(scratch / "root.qcow2", below.disk, "qcow2")
+        overlay(scratch / "tree.qcow2", source, "raw")
+        machine = machines.Machine(scratch, [(scratch / "root.qcow2", "qcow2"),
+                                             (scratch / "tree.qcow2", "qcow2")], state=below.state)
+        try:
+            machine.resume()
+            with channels.Channel(machine) as channel:
+                channel.hello(tree=tree.DEVICE)
+                say(f"layer: {name or command}")
+                _prepare(channel, command)
+            freeze(machine, scratch, say)
+        finally:
+            machine.stop()
+        describe(scratch, name or "prepared", below.directory.name, time.monotonic() - begin,
+                 {"command": command, "files": sorted(marks)})
+
+    return Layer(store.made("layers", key, make, say))
+
+
+def _prepare(channel, command):
+    """The files move to the root disk, since the tree's is another one at each start."""
+    steps = [(["sh", "-c", f"mkdir {PREPARED} && cp -a /quorate/. {PREPARED}/ && umount /quorate"], "/"),
+             (["sh", "-c", command], PREPARED)]
+    for argv, directory in steps:
+        code, overdue = channel.run(
+            {"argv": argv, "directory": directory, "leave": True,
+             "environment": PREPARED_ENVIRONMENT},
+            lambda _, data: sys.stderr.buffer.write(data), timeout_s=PREPARE_SECONDS_MAX)
+        sys.stderr.flush()
+        if overdue:
+            raise Failure(f"the preparation was not done within {PREPARE_SECONDS_MAX} s: {command}")
+        if code != 0:
+            raise Failure(f"the preparation failed with status {code}: {command}")
+
+
 def freeze(machine, scratch, say):
     """The machine's state into scratch/state; the machine ends."""
     say("layer: writing the state")
@@ -88,7 +150,7 @@ def freeze(machine, scratch, say):
     monitor.save(scratch / "state")
     monitor.execute("quit")
     machine.process.wait(30)
-    for name in ("tree.img", "monitor", "pid", *(f"port{n}" for n in range(4))):
+    for name in ("tree.img", "tree.qcow2", "qemu.log", "monitor", "pid", *(f"port{n}" for n in range(4))):
         (scratch / name).unlink(missing_ok=True)
 
 

@@ -24,9 +24,9 @@ from store import Failure
 QEMU = "qemu-system-x86_64"
 SETTINGS = {
     "machine": ["-M", "q35", "-accel", "tcg", "-cpu", "qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt,+npt",
-                "-smp", "2", "-m", "1280", "-nodefaults", "-no-user-config", "-display", "none",
+                "-smp", "2", "-m", "2048", "-nodefaults", "-no-user-config", "-display", "none",
                 "-no-reboot"],
-    "xen": "dom0_mem=512M,max:512M com1=115200,8n1 console=com1 xpti=no spec-ctrl=no bootscrub=no "
+    "xen": "dom0_mem=768M,max:768M com1=115200,8n1 console=com1 xpti=no spec-ctrl=no bootscrub=no "
            "cpuidle=no dom0_max_vcpus=1 dom0_vcpus_pin sched_ratelimit_us=100",
     "dom0": "console=hvc0 mitigations=off tsc=unstable quiet panic=1",
     "ports": 4,
@@ -118,6 +118,13 @@ class Machine:
         if status is None:
             return last_words(self.directory)
         return ended(self.directory, status)
+
+    def resume(self):
+        """After a start from a state: on it goes."""
+        monitor = self.monitor()
+        monitor.wait_restored()
+        monitor.execute("cont")
+        monitor.close()
 
     def stop(self):
         self.process.kill()

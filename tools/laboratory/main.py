@@ -35,18 +35,34 @@ import store  # noqa: E402
 from store import Failure  # noqa: E402
 
 LAB_FAILED = 125
+GUESTS = "tests/xen/guests.py"
+GUESTS_FILES = [GUESTS, "guest/image/archive.py"]
 
 
 def say(text):
     print(f"lab: {text}", file=sys.stderr, flush=True)
 
 
+def wanted_layer(arguments):
+    """The layer that the options name, built if need be."""
+    if arguments.guests:
+        arguments.image += arguments.guests
+        return layers.prepared_layer(f"exec python3 {GUESTS} {' '.join(arguments.guests)}",
+                                     GUESTS_FILES, arguments.guests, say,
+                                     name=f"guests {' '.join(arguments.guests)}")
+    if arguments.prepare:
+        return layers.prepared_layer(arguments.prepare, arguments.input, arguments.image, say)
+    return layers.dom0_layer(say)
+
+
 def build(arguments):
-    del arguments
-    layer = layers.dom0_layer(say)
-    about = layer.about()
-    print(f"Dom0 {layer.directory.name}: Xen {about['made_of']['xen']}, "
+    base = layers.dom0_layer(say)
+    layer = wanted_layer(arguments)
+    about = base.about()
+    print(f"Dom0 {base.directory.name}: Xen {about['made_of']['xen']}, "
           f"Linux {about['made_of']['kernel']}")
+    if layer.directory != base.directory:
+        print(f"layer {layer.directory.name}: {layer.about()['name']}")
     return 0
 
 
@@ -55,7 +71,8 @@ def up(arguments):
     if standing:
         say("it is up already; tools/lab down ends it")
         return 0
-    run = runs.Run(layers.dom0_layer(say), say, name=runs.standing_name(), stay=True)
+    run = runs.Run(wanted_layer(arguments), say, arguments.image, name=runs.standing_name(),
+                   stay=True)
     try:
         with run.channel():
             pass
@@ -82,11 +99,13 @@ def down(arguments):
 def run(arguments):
     if arguments.native:
         return jobs.native(arguments)
-    standing = None if arguments.fresh else runs.standing()
+    own = arguments.fresh or arguments.image or arguments.prepare or arguments.guests
+    standing = None if own else runs.standing()
     if standing:
         with standing.channel() as channel:
             return jobs.run(channel, arguments)
-    with runs.Run(layers.dom0_layer(say), say) as fresh, fresh.channel() as channel:
+    layer = wanted_layer(arguments)
+    with runs.Run(layer, say, arguments.image) as fresh, fresh.channel() as channel:
         return jobs.run(channel, arguments)
 
 
@@ -148,12 +167,13 @@ def parse(words):
     parser = argparse.ArgumentParser(prog="tools/lab", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="action", metavar="COMMAND", required=True)
-    commands.add_parser("build", help="make what is missing").set_defaults(do=build)
-    one = commands.add_parser("up", help="start a machine that stays")
+    layer = layer_options()
+    commands.add_parser("build", parents=[layer], help="make what is missing").set_defaults(do=build)
+    one = commands.add_parser("up", parents=[layer], help="start a machine that stays")
     one.add_argument("--quiet", action="store_true")
     one.set_defaults(do=up)
     commands.add_parser("down", help="end it").set_defaults(do=down)
-    one = commands.add_parser("run", help="run a command in Dom0")
+    one = commands.add_parser("run", parents=[layer], help="run a command in Dom0")
     one.add_argument("--get", action="append", default=[], metavar="PATH[:HERE]",
                      help="bring this file or folder of Dom0 back (into the current directory)")
     one.add_argument("--timeout", type=seconds, metavar="S",
@@ -168,7 +188,7 @@ def parse(words):
                      help="this machine is a Xen Dom0: run the command here")
     one.add_argument("command", nargs="+", metavar="COMMAND")
     one.set_defaults(do=run)
-    one = commands.add_parser("shell", help="a shell in Dom0")
+    one = commands.add_parser("shell", parents=[layer], help="a shell in Dom0")
     one.add_argument("--fresh", action="store_true", help="a machine of its own, even if one is up")
     one.add_argument("--native", action="store_true", help=argparse.SUPPRESS)
     one.set_defaults(do=shell)
@@ -176,6 +196,31 @@ def parse(words):
     one.add_argument("--json", action="store_true")
     one.set_defaults(do=status)
     return parser.parse_args(words)
+
+
+def layer_options():
+    """What the machine is to be like when the command begins."""
+    options = argparse.ArgumentParser(add_help=False)
+    group = options.add_argument_group("the machine", "With any of these, run and shell use a machine "
+                                       "of their own.")
+    group.add_argument("--image", action="extend", type=names, default=[], metavar="NAME[,NAME]",
+                       help="replica images of guest/image to have in /quorate/images/NAME")
+    group.add_argument("--guests", type=names, default=[], metavar="NAME[,NAME]",
+                       help="start from a layer in which domains with these images run (paused, with "
+                       "their network devices, if their image is told as NAME:paused)")
+    group.add_argument("--prepare", metavar="COMMAND",
+                       help="start from a layer in which this shell command ran, in /prepared")
+    group.add_argument("--input", action="append", default=[], metavar="PATH",
+                       help="a file or folder of the checkout, or of build/release, for --prepare; "
+                       "only these and the images are there, and the layer's key is their contents")
+    return options
+
+
+def names(text):
+    found = [name for name in text.split(",") if name]
+    if not found:
+        raise argparse.ArgumentTypeError("NAME[,NAME]")
+    return found
 
 
 def seconds(text):

@@ -17,17 +17,15 @@ import shutil
 import time
 
 import channel as channels
+import images
 import layers
 import machine as machines
 import store
 import tree
 from store import TOP, Failure
 
-TREE_DEVICE = "/dev/vdb"
-ENVIRONMENT = {"QUORATE_DOM0": "1", "HOME": "/root", "LANG": "C.UTF-8", "TERM": "dumb",
-               "PATH": "/quorate/build/release/tools/quorate:/quorate/build/release/proxy:"
-                       "/quorate/build/release/guest:/usr/local/sbin:/usr/local/bin:/usr/sbin:"
-                       "/usr/bin:/sbin:/bin"}
+ENVIRONMENT = {name: value.replace(layers.PREPARED, "/quorate")
+               for name, value in layers.PREPARED_ENVIRONMENT.items()}
 
 
 def standing_name():
@@ -60,12 +58,17 @@ def sweep():
                 os.close(lock)
 
 
+def whole_tree(image_names):
+    return tree.files() | images.files(image_names, "/quorate")
+
+
 class Run:
     """A restored machine: `with Run(layer, say) as run: run.job([...])`."""
 
-    def __init__(self, layer, say, name=None, stay=False):
+    def __init__(self, layer, say, image_names=(), name=None, stay=False):
         sweep()
-        found = tree.files()
+        self.image_names = sorted(set(image_names))
+        found = whole_tree(self.image_names)
         self.marks = tree.listing(found)
         source = tree.disk(self.marks, found, say)
         self.directory = directory_of(name or f"run-{os.getpid()}-{secrets.token_hex(3)}")
@@ -85,10 +88,7 @@ class Run:
                      (self.directory / "tree.qcow2", "qcow2")]
             self.machine = machines.Machine(self.directory, disks, state=layer.state, stay=stay,
                                             keep_open=[lock])
-            monitor = self.machine.monitor()
-            monitor.wait_restored()
-            monitor.execute("cont")
-            monitor.close()
+            self.machine.resume()
             self.seconds = time.monotonic() - begin
         except BaseException:
             self.end()
@@ -98,7 +98,8 @@ class Run:
 
     def note(self, layer):
         (self.directory / "about.json").write_text(json.dumps(
-            {"layer": layer.directory.name, "since": time.time(), "checkout": str(TOP)}))
+            {"layer": layer.directory.name, "since": time.time(), "checkout": str(TOP),
+             "images": self.image_names}))
         (self.directory / "tree.json").write_text(json.dumps(self.marks))
 
     def __enter__(self):
@@ -144,7 +145,7 @@ class Standing:
     def refresh(self, channel):
         """Brings what changed in the checkout since the machine last saw it."""
         kept = self.directory / "tree.json"
-        found = tree.files()
+        found = whole_tree(self.about["images"])
         marks = tree.listing(found)
         difference = tree.differences(json.loads(kept.read_text()), marks, found)
         if difference is None:
@@ -164,7 +165,7 @@ class Standing:
 
 
 def _greeted(channel):
-    channel.hello(tree=TREE_DEVICE)
+    channel.hello(tree=tree.DEVICE)
     return channel
 
 

@@ -16,9 +16,10 @@ import subprocess
 import tarfile
 
 import store
-from layers import TREE_DISK_MB
 from store import TOP, Failure
 
+DISK_MB = 768  # of every machine; what is on it comes and goes
+DEVICE = "/dev/vdb"
 BUILD_INSIDE = "build/release"
 PROGRAM_BYTES_MAX = 256 << 20
 
@@ -54,10 +55,23 @@ def sources():
 
 
 def files():
-    """{name in the tree: path here}."""
+    """{name in the tree: path here} of the whole checkout."""
     found = sources()
     for name, path in programs(build_directory()).items():
         found[f"{BUILD_INSIDE}/{name}"] = path
+    return found
+
+
+def named(names):
+    """The same of single files and folders of the checkout, as `files` names them."""
+    found, everything = {}, files()
+    for name in names:
+        name = os.path.normpath(name)
+        matching = {other: path for other, path in everything.items()
+                    if other == name or other.startswith(f"{name}/")}
+        if not matching:
+            raise Failure(f"{name} is neither a file of this checkout nor a program in {BUILD_INSIDE}")
+        found |= matching
     return found
 
 
@@ -73,25 +87,26 @@ def listing(found):
 def disk(marks, found, say):
     """A raw ext4 disk with these files; use it through an overlay."""
     key = store.key_of({"files": marks, "from": str(TOP), "build": str(build_directory()),
-                        "megabytes": TREE_DISK_MB})
+                        "megabytes": DISK_MB})
     return store.made("trees", key, lambda scratch: _write(scratch, found, say), say) / "tree.img"
 
 
 def _write(scratch, found, say):
     say(f"tree: {len(found)} files onto a disk")
     root = scratch / "root"
+    root.mkdir()
     for name, path in found.items():
         target = root / name
         target.parent.mkdir(parents=True, exist_ok=True)
         _same(path, target)
     image = scratch / "tree.img"
     with image.open("wb") as file:
-        file.truncate(TREE_DISK_MB << 20)
+        file.truncate(DISK_MB << 20)
     done = subprocess.run(["mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", "-m", "0", "-E",
                            "lazy_itable_init=1,nodiscard,root_owner=0:0", "-d", root, image],
                           capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise Failure(f"mke2fs: {done.stderr.strip()} (the tree's disk has {TREE_DISK_MB} MB)")
+        raise Failure(f"mke2fs: {done.stderr.strip()} (the tree's disk has {DISK_MB} MB)")
     shutil.rmtree(root)
 
 

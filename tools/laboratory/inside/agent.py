@@ -13,8 +13,9 @@ endian) and so many bytes:
 
 The host keeps little input outstanding (A says how much was taken), so nothing here grows.
 
-When the host goes away, what runs on its port is killed. Known limit: only the job's own process
-group; what moved into another session stays until the machine goes.
+When a job has ended, or the host has gone, what is left of the job is killed (unless it says "leave").
+Known limit: only its own process group; what moved into another session stays until the machine
+goes.
 """
 
 import contextlib
@@ -218,7 +219,6 @@ class Job:
             self.input = None
 
     def close(self):
-        self.signal(signal.SIGKILL)
         self.process.wait()
         if self.terminal is not None:
             os.close(self.terminal)
@@ -239,7 +239,12 @@ def run_job(port, wanted):
     try:
         pump(port, job)
         code = job.process.wait()
+        if not wanted.get("leave"):
+            job.signal(signal.SIGKILL)  # what it left in its process group
         port.send("X", json.dumps({"code": code if code >= 0 else 128 - code}).encode())
+    except HostGone:
+        job.signal(signal.SIGKILL)
+        raise
     finally:
         job.close()
 

@@ -1,0 +1,51 @@
+"""The lab itself, seen from inside: a hypervisor, Dom0, this checkout, and guests of our images."""
+
+import os
+import pathlib
+import subprocess
+import unittest
+
+import dom0
+
+LAB = ["--image", "echo"]
+dom0.enter()
+
+
+class Dom0(unittest.TestCase):
+    def test_xen_runs_us_as_dom0(self):
+        self.assertIn("Domain-0", dom0.domains())
+        self.assertIn("control_d", pathlib.Path("/proc/xen/capabilities").read_text())
+        self.assertIn("Xen version", dom0.hypervisor_log())
+
+    def test_this_checkout_and_its_programs_are_here(self):
+        self.assertEqual(dom0.TOP, pathlib.Path("/quorate"))
+        for program in ("quorate", "quorate-proxy"):
+            done = subprocess.run([program, "--help"], capture_output=True, text=True, check=False)
+            self.assertEqual(done.returncode, 0, done.stderr)
+
+    def test_random_numbers_and_threads_of_time_are_not_the_snapshots(self):
+        # The layer was made before this checkout's disk was, which has the time of its making.
+        self.assertNotEqual(os.urandom(16), bytes(16))
+        newest = max(path.stat().st_mtime for path in pathlib.Path("/quorate/tests").rglob("*.py"))
+        now = pathlib.Path("/run/now")
+        now.write_text("")
+        self.assertGreater(now.stat().st_mtime, newest - 1)
+
+
+class Guests(unittest.TestCase):
+    def test_one_boots_is_healthy_and_is_gone(self):
+        with dom0.Lab() as lab:
+            guest = lab.guest("echo")
+            self.assertIn(guest.name, dom0.domains())
+            guest.wait_healthy()
+            self.assertIn("quorate: echo: healthy", guest.console())
+
+    def test_one_left_behind_is_noticed(self):
+        lab = dom0.Lab(cleanup_s=2)
+        guest = dom0.Guest("echo", start=False)
+        self.assertIn(f"domain {guest.name}", lab._end())
+        guest.destroy()
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -19,6 +19,7 @@
 #include "netns/link.hh"
 #include "netns/process.hh"
 #include "netns/supervisor.hh"
+#include "recovery/replica_record.hh"
 
 extern char** environ;
 
@@ -139,7 +140,7 @@ tl::expected<void, std::string> Host::claim(const Record& record) {
         return tl::unexpected("cannot make " + paths_.replicas.string() + ": " + error.message() +
                               "; set state_dir to a directory you may write to");
     }
-    const auto lock = lock_records(paths_.replicas);
+    const auto lock = recovery::lock_records(paths_.replicas);
     if (!lock) return tl::unexpected(lock.error());
     const auto file = paths_.record(record.name);
     const auto before = read_record(file);
@@ -167,7 +168,8 @@ tl::expected<void, std::string> Host::supervise(const Spec& spec) {
     Descriptor status_write(status[1]);
 
     std::vector<std::string> command = supervisor_;
-    command.push_back(place_name(spec.record.name));  // for whoever looks at the processes
+    command.push_back(
+        recovery::place_name(spec.record.name));  // for whoever looks at the processes
     std::vector<char*> arguments;
     for (std::string& word : command) arguments.push_back(word.data());
     arguments.push_back(nullptr);
@@ -241,7 +243,7 @@ tl::expected<void, std::string> Host::end(const Record& record) {
     }
     // One whose service has ended by itself is about to end, too.
     if (record.phase == Phase::ended) wait_for_end(record.owner, stop_deadline);
-    const auto lock = lock_records(paths_.replicas);
+    const auto lock = recovery::lock_records(paths_.replicas);
     if (!lock) return tl::unexpected(lock.error());
     const auto file = paths_.record(record.name);
     const auto left = read_record(file);
@@ -300,7 +302,7 @@ Host::Result<std::vector<recovery::ReplicaFacts>> Host::inspect() {
 tl::expected<void, std::string> Host::remove_unfinished_records() {
     std::error_code error;
     if (!std::filesystem::exists(paths_.replicas, error)) return {};
-    const auto lock = lock_records(paths_.replicas);
+    const auto lock = recovery::lock_records(paths_.replicas);
     if (!lock) return tl::unexpected(lock.error());
     std::vector<std::filesystem::path> unfinished;
     for (const auto& file : std::filesystem::directory_iterator(paths_.replicas, error)) {

@@ -5,19 +5,20 @@
 #include <csignal>
 #include <system_error>
 
-#include <nlohmann/json.hpp>
-
 #include "netns/link.hh"
 #include "recovery/durable_file.hh"
+#include "recovery/replica_record.hh"
 
 namespace netns {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using Json = recovery::RecordJson;
+using recovery::dump;
+using recovery::json_of;
+using recovery::parsed;
+using recovery::process_from;
 
-constexpr std::size_t record_bytes_max = 64u << 10;
 constexpr milliseconds namespace_end_deadline{5'000};
-constexpr milliseconds lock_wait_max{5'000};
 
 constexpr std::array<std::pair<Phase, const char*>, 5> phases{{
     {Phase::preparing, "preparing"},
@@ -27,37 +28,21 @@ constexpr std::array<std::pair<Phase, const char*>, 5> phases{{
     {Phase::ended, "ended"},
 }};
 
-Json json_of(const ProcessIdentity& process) {
-    return {{"pid", process.pid}, {"start", process.start}, {"boot", process.boot}};
-}
-
-ProcessIdentity process_from(const Json& json) {
-    return {json.at("pid").get<pid_t>(), json.at("start").get<std::uint64_t>(),
-            json.at("boot").get<std::string>()};
-}
-
 Json json_of(const Record& record) {
-    return {{"group", record.name.group},
-            {"slot", record.name.slot.value},
-            {"place", recovery::text(record.name.place)},
-            {"incarnation", record.name.incarnation.value},
-            {"phase", text(record.phase)},
-            {"detail", record.detail},
-            {"appliance", record.appliance},
-            {"interface", record.interface},
-            {"owner", json_of(record.owner)},
-            {"inside", json_of(record.inside)}};
+    Json json = json_of(record.name);
+    json.update({{"phase", text(record.phase)},
+                 {"detail", record.detail},
+                 {"appliance", record.appliance},
+                 {"interface", record.interface},
+                 {"owner", json_of(record.owner)},
+                 {"inside", json_of(record.inside)}});
+    return json;
 }
 
 // Throws what nlohmann throws, or an std::string.
 Record record_from(const Json& json) {
     Record record;
-    record.name.group = json.at("group").get<std::string>();
-    record.name.slot.value = json.at("slot").get<std::uint8_t>();
-    record.name.incarnation.value = json.at("incarnation").get<std::uint32_t>();
-    const auto place = recovery::parse_place(json.at("place").get<std::string>());
-    if (!place) throw std::string("place is unknown");
-    record.name.place = *place;
+    record.name = recovery::name_from(json);
     const std::string phase = json.at("phase").get<std::string>();
     const auto known = std::find_if(phases.begin(), phases.end(),
                                     [&](const auto& entry) { return entry.second == phase; });
@@ -69,21 +54,6 @@ Record record_from(const Json& json) {
     record.owner = process_from(json.at("owner"));
     record.inside = process_from(json.at("inside"));
     return record;
-}
-
-template <class Value, class Read>
-tl::expected<Value, std::string> parsed(const std::string& text, Read&& read) {
-    try {
-        return read(Json::parse(text));
-    } catch (const Json::exception& error) {
-        return tl::unexpected(std::string(error.what()));
-    } catch (const std::string& error) {
-        return tl::unexpected(error);
-    }
-}
-
-std::string dump(const Json& json, int indent) {
-    return json.dump(indent, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
 }  // namespace
@@ -105,42 +75,37 @@ recovery::ReplicaFacts Record::facts() const {
     return facts;
 }
 
-std::string place_name(const recovery::ReplicaName& name) {
-    return name.group + "-" + std::to_string(name.slot.value) + "-" + recovery::text(name.place);
-}
-
 std::filesystem::path Paths::record(const recovery::ReplicaName& name) const {
-    return replicas / (place_name(name) + ".json");
+    return replicas / (recovery::place_name(name) + ".json");
 }
 
 std::filesystem::path Paths::directory(const recovery::ReplicaName& name) const {
-    return replicas / place_name(name);
+    return replicas / recovery::place_name(name);
 }
 
 std::filesystem::path Paths::log(const recovery::ReplicaName& name) const {
-    return replicas / (place_name(name) + ".log");
+    return replicas / (recovery::place_name(name) + ".log");
 }
 
 tl::expected<std::optional<Record>, std::string> read_record(const std::filesystem::path& file) {
-    const auto content = recovery::read_file(file, record_bytes_max);
+    const auto content = recovery::read_record_text(file);
     if (!content) return tl::unexpected(content.error());
     if (!*content) return std::nullopt;
     auto record = parsed<Record>(**content, record_from);
     if (!record) {
-        return tl::unexpected(file.string() + " is not a replica's record (" + record.error() +
-                              "); look what it is, and move it away");
+        return tl::unexpected(recovery::not_a_record(file, record.error()));
     }
     return std::move(*record);
 }
 
 tl::expected<void, std::string> write_record(const std::filesystem::path& file,
                                              const Record& record) {
-    return recovery::write_durably(file, dump(json_of(record), 2), 0600);
+    return recovery::write_record_text(file, json_of(record));
 }
 
 tl::expected<void, std::string> take_over(const std::filesystem::path& file, Record& record,
                                           const ProcessIdentity& self) {
-    const auto lock = lock_records(file.parent_path());
+    const auto lock = recovery::lock_records(file.parent_path());
     if (!lock) return tl::unexpected(lock.error());
     const auto now = read_record(file);
     if (!now) return tl::unexpected(now.error());
@@ -153,23 +118,11 @@ tl::expected<void, std::string> take_over(const std::filesystem::path& file, Rec
     return write_record(file, record);
 }
 
-tl::expected<recovery::FileLock, std::string> lock_records(const std::filesystem::path& replicas) {
-    return recovery::FileLock::take(replicas / "lock", lock_wait_max);
-}
-
 tl::expected<std::vector<Record>, std::string> read_records(const Paths& paths) {
-    std::vector<std::filesystem::path> files;
-    std::error_code error;
-    for (std::filesystem::directory_iterator at(paths.replicas, error), end; !error && at != end;
-         at.increment(error)) {
-        if (at->path().extension() == ".json") files.push_back(at->path());
-    }
-    if (error && error != std::errc::no_such_file_or_directory) {
-        return tl::unexpected("cannot read " + paths.replicas.string() + ": " + error.message());
-    }
-    std::sort(files.begin(), files.end());
+    const auto files = recovery::record_files(paths.replicas);
+    if (!files) return tl::unexpected(files.error());
     std::vector<Record> records;
-    for (const auto& file : files) {
+    for (const auto& file : *files) {
         auto record = read_record(file);
         if (!record) return tl::unexpected(record.error());
         if (*record) records.push_back(std::move(**record));  // it may have gone meanwhile

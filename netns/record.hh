@@ -44,12 +44,6 @@ struct Record {
     recovery::ReplicaFacts facts() const;
 };
 
-// "GROUP-SLOT-PLACE"
-std::string place_name(const recovery::ReplicaName& name);
-
-// Held by whoever gives a place to somebody, or removes what was there.
-tl::expected<recovery::FileLock, std::string> lock_records(const std::filesystem::path& replicas);
-
 struct Paths {
     std::filesystem::path replicas;  // STATE_DIR/replicas
 

@@ -1,18 +1,27 @@
-// Calls the namespace host as a controller would, for the tests of it:
+// Calls a replica host as a controller would, for the tests of both: the namespace host, or the Xen
+// host where the configuration has a domain.
 //
 //     host_driver CONFIG start|stop|pause|resume GROUP SLOT PLACE INCARNATION
 //     host_driver CONFIG inspect|clean
 //
 // One line of JSON, {"ok": true, ...} or {"ok": false, "error": "..."}; exit status 0 or 1.
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <memory>
 #include <string>
+#include <vector>
 
 #include <nlohmann/json.hpp>
 
 #include "config/config.hh"
 #include "netns/host.hh"
 #include "netns/supervisor.hh"
+#include "xen/domain/helper.hh"
+#include "xen/domain/host.hh"
+#include "xen/domain/keeper.hh"
+#include "xen/domain/xen_machine.hh"
+#include "xen/store/library.hh"
 
 namespace {
 
@@ -42,8 +51,8 @@ int print_result(const tl::expected<Value, recovery::HostError>& result, Convert
     return print(object);
 }
 
-int drive(const config::Config& config, const std::string& verb, char** words) {
-    netns::Host host(config, {"host_driver", netns::supervisor_subcommand});
+template <recovery::ReplicaHost Host>
+int drive(Host host, const std::string& verb, char** words) {
     if (verb == "inspect") {
         const auto all = host.inspect();
         return print_result(all, [&] {
@@ -70,14 +79,34 @@ int drive(const config::Config& config, const std::string& verb, char** words) {
     return print_result(done, [] { return json::object(); });
 }
 
+bool has_domains(const config::Config& config) {
+    return std::any_of(config.groups.begin(), config.groups.end(), [](const auto& group) {
+        return std::any_of(group.replicas.begin(), group.replicas.end(),
+                           [](const auto& replica) { return replica.xen.has_value(); });
+    });
+}
+
+std::shared_ptr<xen::domain::XenMachine> machine() {
+    using Command = std::vector<std::string>;
+    return std::make_shared<xen::domain::XenMachine>(
+        Command{"host_driver", xen::domain::helper_subcommand},
+        Command{"host_driver", xen::domain::keeper_subcommand});
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
-    if (argc > 1 && std::string(argv[1]) == netns::supervisor_subcommand) {
-        return netns::run_supervisor();
-    }
+    const std::string first = argc > 1 ? argv[1] : "";
+    if (first == netns::supervisor_subcommand) return netns::run_supervisor();
+    if (first == xen::domain::helper_subcommand) return xen::domain::run_helper();
+    if (first == xen::domain::keeper_subcommand) return xen::domain::run_keeper(*machine());
     if (argc != 3 && argc != 7) return 2;
     const auto config = config::load(argv[1]);
     if (!config) return print({{"ok", false}, {"error", config.error().text()}});
-    return drive(*config, argv[2], argv + 3);
+    if (has_domains(*config)) {
+        return drive(xen::domain::Host(*config, machine(), xen::store::by_library()), argv[2],
+                     argv + 3);
+    }
+    return drive(netns::Host(*config, {"host_driver", netns::supervisor_subcommand}), argv[2],
+                 argv + 3);
 }

@@ -24,6 +24,7 @@ using recovery::ReplicaName;
 using std::chrono::milliseconds;
 using Clock = std::chrono::steady_clock;
 
+constexpr milliseconds build_turn_max{300'000};  // a few builds, at their deadlines
 constexpr milliseconds keeper_grace{2'000};
 constexpr milliseconds look_pause{500};  // at a domain that boots, where nothing is heard of it
 constexpr std::size_t health_bytes_max = 1'024;
@@ -132,13 +133,21 @@ Host::Done Host::claim(const Boot& boot) {
     if (*before) {
         if (auto done = end(**before); !done) return done;
     }
-    const auto lock = lock_records(paths_.domains);
+    const auto lock = recovery::lock_records(paths_.domains);
     if (!lock) return tl::unexpected(lock.error());
     const auto now = read_record(boot.record_file);
     if (!now) return tl::unexpected(now.error());
     if (*now) return tl::unexpected(std::string("somebody else has taken its place meanwhile"));
     if (auto done = admit(boot); !done) return done;
     return write_record(boot.record_file, boot.record);
+}
+
+// One at a time: a build holds kernel and ramdisk in Dom0's memory, and takes all of a CPU.
+tl::expected<DomainId, std::string> Host::build(const Record& record,
+                                                const config::XenImage& image) {
+    const auto turn = recovery::FileLock::take(paths_.domains / "build.lock", build_turn_max);
+    if (!turn) return tl::unexpected("others are being built: " + turn.error());
+    return machine_->build(plan_of(config_, record.name, image, record.uuid));
 }
 
 Host::Done Host::bring_up(Boot& boot) {
@@ -156,7 +165,7 @@ Host::Done Host::bring_up(Boot& boot) {
     if (!store) return tl::unexpected(store.error().what);
     recovery::Log(paths_.log(record.name)).note(begin_mark(record.name));
 
-    const auto domain = machine_->build(plan_of(config_, record.name, *boot.image, record.uuid));
+    const auto domain = build(record, *boot.image);
     if (!domain) return tl::unexpected(domain.error());
     auto done = save([&](Record& now) {
         now.domain = *domain;

@@ -50,6 +50,7 @@ class Host {
     tl::expected<Boot, std::string> boot_of(const recovery::ReplicaName& name) const;
     Done claim(const Boot& boot);
     Done admit(const Boot& boot);
+    tl::expected<DomainId, std::string> build(const Record& record, const config::XenImage& image);
     Done bring_up(Boot& boot);
     Done await_health(const Boot& boot, store::Store& store);
     Done end(const Record& record);

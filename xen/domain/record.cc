@@ -4,15 +4,12 @@
 #include <array>
 #include <system_error>
 
-#include <nlohmann/json.hpp>
-
 namespace xen::domain {
 namespace {
 
-using Json = nlohmann::ordered_json;
-
-constexpr std::size_t record_bytes_max = 64u << 10;
-constexpr recovery::milliseconds lock_wait_max{5'000};
+using Json = recovery::RecordJson;
+using recovery::json_of;
+using recovery::process_from;
 
 constexpr std::array<std::pair<Phase, const char*>, 4> phases{{
     {Phase::building, "building"},
@@ -21,41 +18,25 @@ constexpr std::array<std::pair<Phase, const char*>, 4> phases{{
     {Phase::ended, "ended"},
 }};
 
-Json json_of(const recovery::ProcessIdentity& process) {
-    return {{"pid", process.pid}, {"start", process.start}, {"boot", process.boot}};
-}
-
-recovery::ProcessIdentity process_from(const Json& json) {
-    return {json.at("pid").get<pid_t>(), json.at("start").get<std::uint64_t>(),
-            json.at("boot").get<std::string>()};
-}
-
 Json json_of(const Record& record) {
-    return {{"group", record.name.group},
-            {"slot", record.name.slot.value},
-            {"place", recovery::text(record.name.place)},
-            {"incarnation", record.name.incarnation.value},
-            {"phase", text(record.phase)},
-            {"detail", record.detail},
-            {"appliance", record.appliance},
-            {"domain_name", record.domain_name},
-            {"uuid", record.uuid.text()},
-            {"domain", record.domain ? Json(record.domain->value) : Json()},
-            {"memory_mb", record.memory_mb},
-            {"vcpus", record.vcpus},
-            {"owner", json_of(record.owner)},
-            {"keeper", json_of(record.keeper)}};
+    Json json = json_of(record.name);
+    json.update({{"phase", text(record.phase)},
+                 {"detail", record.detail},
+                 {"appliance", record.appliance},
+                 {"domain_name", record.domain_name},
+                 {"uuid", record.uuid.text()},
+                 {"domain", record.domain ? Json(record.domain->value) : Json()},
+                 {"memory_mb", record.memory_mb},
+                 {"vcpus", record.vcpus},
+                 {"owner", json_of(record.owner)},
+                 {"keeper", json_of(record.keeper)}});
+    return json;
 }
 
 // Throws what nlohmann throws, or an std::string.
 Record record_from(const Json& json) {
     Record record;
-    record.name.group = json.at("group").get<std::string>();
-    record.name.slot.value = json.at("slot").get<std::uint8_t>();
-    record.name.incarnation.value = json.at("incarnation").get<std::uint32_t>();
-    const auto place = recovery::parse_place(json.at("place").get<std::string>());
-    if (!place) throw std::string("place is unknown");
-    record.name.place = *place;
+    record.name = recovery::name_from(json);
     const std::string phase = json.at("phase").get<std::string>();
     const auto known = std::find_if(phases.begin(), phases.end(),
                                     [&](const auto& entry) { return entry.second == phase; });
@@ -75,10 +56,6 @@ Record record_from(const Json& json) {
     record.owner = process_from(json.at("owner"));
     record.keeper = process_from(json.at("keeper"));
     return record;
-}
-
-std::string place_name(const recovery::ReplicaName& name) {
-    return name.group + "-" + std::to_string(name.slot.value) + "-" + recovery::text(name.place);
 }
 
 bool is_the_started_one(const Record& record, const DomainFacts& domain) {
@@ -138,53 +115,32 @@ recovery::ReplicaFacts facts_of(const Record& record, const std::vector<DomainFa
 }
 
 std::filesystem::path Paths::record(const recovery::ReplicaName& name) const {
-    return domains / (place_name(name) + ".json");
+    return domains / (recovery::place_name(name) + ".json");
 }
 
 std::filesystem::path Paths::log(const recovery::ReplicaName& name) const {
-    return domains / (place_name(name) + ".log");
-}
-
-tl::expected<recovery::FileLock, std::string> lock_records(const std::filesystem::path& domains) {
-    return recovery::FileLock::take(domains / "lock", lock_wait_max);
+    return domains / (recovery::place_name(name) + ".log");
 }
 
 tl::expected<std::optional<Record>, std::string> read_record(const std::filesystem::path& file) {
-    const auto content = recovery::read_file(file, record_bytes_max);
+    const auto content = recovery::read_record_text(file);
     if (!content) return tl::unexpected(content.error());
     if (!*content) return std::nullopt;
-    std::string wrong;
-    try {
-        return record_from(Json::parse(**content));
-    } catch (const Json::exception& error) {
-        wrong = error.what();
-    } catch (const std::string& error) {
-        wrong = error;
-    }
-    return tl::unexpected(file.string() + " is not a replica's record (" + wrong +
-                          "); look what it is, and move it away");
+    auto record = recovery::parsed<Record>(**content, record_from);
+    if (!record) return tl::unexpected(recovery::not_a_record(file, record.error()));
+    return std::move(*record);
 }
 
 tl::expected<void, std::string> write_record(const std::filesystem::path& file,
                                              const Record& record) {
-    const std::string text =
-        json_of(record).dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
-    return recovery::write_durably(file, text, 0600);
+    return recovery::write_record_text(file, json_of(record));
 }
 
 tl::expected<std::vector<Record>, std::string> read_records(const Paths& paths) {
-    std::vector<std::filesystem::path> files;
-    std::error_code error;
-    for (std::filesystem::directory_iterator at(paths.domains, error), end; !error && at != end;
-         at.increment(error)) {
-        if (at->path().extension() == ".json") files.push_back(at->path());
-    }
-    if (error && error != std::errc::no_such_file_or_directory) {
-        return tl::unexpected("cannot read " + paths.domains.string() + ": " + error.message());
-    }
-    std::sort(files.begin(), files.end());
+    const auto files = recovery::record_files(paths.domains);
+    if (!files) return tl::unexpected(files.error());
     std::vector<Record> records;
-    for (const auto& file : files) {
+    for (const auto& file : *files) {
         auto record = read_record(file);
         if (!record) return tl::unexpected(record.error());
         if (*record) records.push_back(std::move(**record));  // it may have gone meanwhile
@@ -193,7 +149,7 @@ tl::expected<std::vector<Record>, std::string> read_records(const Paths& paths) 
 }
 
 tl::expected<void, std::string> remove_record(const std::filesystem::path& file, const Uuid& uuid) {
-    const auto lock = lock_records(file.parent_path());
+    const auto lock = recovery::lock_records(file.parent_path());
     if (!lock) return tl::unexpected(lock.error());
     const auto record = read_record(file);
     if (!record) return tl::unexpected(record.error());

@@ -17,6 +17,7 @@
 #include "recovery/durable_file.hh"
 #include "recovery/process.hh"
 #include "recovery/replica_host.hh"
+#include "recovery/replica_record.hh"
 #include "xen/domain/machine.hh"
 #include "xen/domain/uuid.hh"
 #include "xen/domain_id.hh"
@@ -59,9 +60,6 @@ struct Paths {
     std::filesystem::path log(const recovery::ReplicaName& name) const;
 };
 
-// Held by whoever writes or removes a record.
-tl::expected<recovery::FileLock, std::string> lock_records(const std::filesystem::path& domains);
-
 // nullopt: there is none. A file that is not a record is an error, never removed or guessed at.
 tl::expected<std::optional<Record>, std::string> read_record(const std::filesystem::path& file);
 tl::expected<void, std::string> write_record(const std::filesystem::path& file,
@@ -73,7 +71,7 @@ tl::expected<std::vector<Record>, std::string> read_records(const Paths& paths);
 template <class Change>
 tl::expected<bool, std::string> change_record(const std::filesystem::path& file, const Uuid& uuid,
                                               Change&& change) {
-    const auto lock = lock_records(file.parent_path());
+    const auto lock = recovery::lock_records(file.parent_path());
     if (!lock) return tl::unexpected(lock.error());
     auto record = read_record(file);
     if (!record) return tl::unexpected(record.error());

@@ -56,6 +56,7 @@ tl::unexpected<std::string> failed(const std::string& what) {
 
 State state_of(const xc_dominfo_t& info) {
     if (info.dying) return State::dying;
+    if (info.crashed) return State::crashed;  // which the library does not count as shut down
     if (!info.shutdown) return State::running;
     switch (info.shutdown_reason) {
         case SHUTDOWN_poweroff:

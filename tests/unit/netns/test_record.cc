@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "netns/record.hh"
+#include "recovery/replica_record.hh"
 #include "tests/unit/recovery/temporary_directory.hh"
 
 namespace netns {
@@ -23,7 +24,7 @@ Record sample() {
 TEST(Record, PlaceNames) {
     const Paths paths{"/s/replicas"};
     const Record record = sample();
-    EXPECT_EQ(place_name(record.name), "dns-2-b");
+    EXPECT_EQ(recovery::place_name(record.name), "dns-2-b");
     EXPECT_EQ(paths.record(record.name), "/s/replicas/dns-2-b.json");
     EXPECT_EQ(paths.directory(record.name), "/s/replicas/dns-2-b");
     EXPECT_EQ(paths.log(record.name), "/s/replicas/dns-2-b.log");

@@ -57,7 +57,8 @@ struct HostTest : testing::Test {
     void expect_nothing_left() {
         EXPECT_EQ(machine->count(), 0u);
         for (const auto& file : std::filesystem::directory_iterator(config.state_dir / "domains")) {
-            EXPECT_TRUE(file.path().extension() == ".log" || file.path().filename() == "lock")
+            EXPECT_TRUE(file.path().extension() == ".log" || file.path().extension() == ".lock" ||
+                        file.path().filename() == "lock")
                 << file.path();
         }
         EXPECT_TRUE(devices_of(store, "box")->empty());

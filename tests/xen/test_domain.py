@@ -1,0 +1,235 @@
+"""The Xen host on real Xen: replicas as domains, without a proxy.
+
+Known limit: an emulated machine is slow, so nothing here is about time but the deadlines.
+"""
+
+import os
+import signal
+import stat
+import subprocess
+import unittest
+
+import dom0
+from dom0 import xenstore
+
+LAB = ["--image", "echo"]
+dom0.enter()
+
+import domains  # noqa: E402 (dom0 says where it is)
+from domains import BACKENDS, QUORATE, Replicas, names_below, run, until  # noqa: E402
+
+
+class DomainTest(unittest.TestCase):
+    replicas = [{}, {}, {}]
+
+    def setUp(self):
+        self.before = domains.domains()
+        self.lab = Replicas(self.replicas)
+
+    def tearDown(self):
+        self.assertEqual(self.lab.close(), [], "left behind")
+        self.assertEqual(domains.domains(), self.before)
+
+
+class Life(DomainTest):
+    replicas = [{"cpus": "[1]", "cap_percent": "80"}, {"type": '"pvh"'}, {}]
+
+    def test_from_start_to_stop(self):
+        started = self.lab.replica("start", "a")["replicas"][0]
+        self.assertEqual(started["standing"], "admitted")
+        name = f"quorate-domtest-g-0-a-{started['incarnation']}"
+        self.assertEqual(started["port"], f"netback:{name}")
+        seat = self.lab.seat("a")
+        number = domains.domains()[name]
+        self.assertEqual(seat["process"]["pid"], number)
+        self.assertTrue(seat["process"]["running"])
+        self.assertIn("healthy since", seat["process"]["detail"])
+
+        # What it may have, and what it can see.
+        vcpus = run("xl", "vcpu-list", name).stdout.splitlines()[1]
+        self.assertEqual(vcpus.split()[-3:], ["1", "/", "all"])
+        shares = run("xl", "sched-credit2", "-d", name).stdout.splitlines()[-1]
+        self.assertEqual(shares.split()[-1], "80")
+        backend = f"{BACKENDS}/{number}/0"
+        self.assertEqual(xenstore(f"{backend}/frontend"), f"/local/domain/{number}/device/vif/0")
+        self.assertEqual(xenstore(f"/local/domain/{number}/device/vif/0/backend"), backend)
+        self.assertEqual(xenstore(f"{backend}/incarnation"), str(started["incarnation"]))
+        self.assertEqual(xenstore(f"/local/domain/{number}/quorate/appliance"), "domtest")
+        until(lambda: f"hello from group g slot 0 incarnation {started['incarnation']}"
+              in self.lab.log(0, "a"), "its console is in the log")
+        log = self.lab.records / "g-0-a.log"
+        self.assertEqual(stat.S_IMODE(log.stat().st_mode), 0o600)
+
+        # Paused, it stands still.
+        self.assertTrue(self.lab.drive("pause", seat)["ok"])
+        self.assertIn("paused", self.lab.seat("a")["process"]["detail"])
+        self.lab.order(seat, "crash")
+        self.assertTrue(self.lab.seat("a")["process"]["running"])
+        run("xenstore-rm", f"/local/domain/{number}/data/quorate/order")
+        self.assertTrue(self.lab.drive("resume", seat)["ok"])
+        self.assertTrue(self.lab.drive("resume", seat)["ok"], "once more")
+        self.assertNotIn("paused", self.lab.seat("a")["process"]["detail"])
+
+        self.lab.replica("stop", "a")
+        self.assertNotIn(name, domains.domains())
+        self.assertEqual(names_below(BACKENDS), [])
+        self.assertIn("was stopped", self.lab.log(0, "a"))
+
+    def test_pv_and_pvh_together_and_in_the_other_place(self):
+        self.lab.replica("start", "--all")
+        self.assertEqual(len(domains.domains()) - len(self.before), 3)
+        first = self.lab.seat("b")
+        self.lab.replica("restart", "b")
+        second = self.lab.seat("b")
+        self.assertEqual((first["place"], second["place"]), ("a", "b"))
+        self.assertNotEqual(first["process"]["pid"], second["process"]["pid"])
+        self.assertTrue(second["process"]["running"])
+        self.assertEqual(len(domains.domains()) - len(self.before), 3)
+
+    def test_memory_on_request(self):
+        self.lab.replica("start", "a")
+        file = self.lab.path / "memory"
+        self.lab.replica("dump", "a", "--file", file)
+        self.assertEqual(file.read_bytes()[:4], b"\x7fELF")
+        self.assertEqual(stat.S_IMODE(file.stat().st_mode), 0o600)
+        self.assertGreater(file.stat().st_size, 90 << 20)
+        self.assertLess(file.stat().st_size, 100 << 20)
+        self.lab.replica("dump", "a", "--file", file, ok=False)  # it is there already
+        file.unlink()
+
+
+class Refusals(DomainTest):
+    def refused(self, *pieces):
+        said = self.lab.replica("start", "a", ok=False)["replicas"][0]
+        for piece in pieces:
+            self.assertIn(piece, said["what"])
+        self.assertEqual(said["standing"], "absent")
+        self.assertEqual(domains.domains(), self.before)
+        self.assertEqual(names_below(BACKENDS), [])
+        self.assertEqual([file.name for file in self.lab.records.glob("*.json")], [])
+
+    def test_an_image_that_was_changed(self):
+        self.lab.configure([{"kernel_sha256": f'"{"0" * 64}"'}, {}, {}])
+        self.refused("SHA-256", "find out who changed it")
+
+    def test_a_kernel_that_is_none(self):
+        ramdisk, sha256 = self.lab.manifest["ramdisk"], self.lab.manifest["ramdisk_sha256"]
+        self.lab.configure([{"kernel": f'"{ramdisk}"', "kernel_sha256": f'"{sha256}"'}, {}, {}])
+        self.refused("libxl cannot build the domain")
+
+    def test_more_memory_than_there_is(self):
+        self.lab.configure([{"memory_mb": "60000"}, {}, {}])
+        self.refused("Xen has", "memory_mb")
+
+    def test_more_vcpus_than_there_are(self):
+        self.lab.configure([{"vcpus": "64"}, {}, {}])
+        self.refused("64 vcpus")
+
+    def test_a_guest_that_says_why_not(self):
+        self.lab.configure([{"behaviour": "echo about to fail; agent health 'failed: no zone'\n"},
+                            {}, {}])
+        self.refused("it says failed: no zone", "last lines", "about to fail")
+
+    def test_a_guest_that_crashes_while_it_boots(self):
+        self.lab.configure([{"behaviour": "echo c >/proc/sysrq-trigger"}, {}, {}])
+        self.refused("crashed before it was healthy")
+
+
+class Deaths(DomainTest):
+    def dies(self, how, detail):
+        self.lab.replica("start", "a")
+        seat = self.lab.seat("a")
+        how(seat)
+        until(lambda: not self.lab.seat("a")["process"]["running"], "it is seen to be dead")
+        self.assertIn(detail, self.lab.seat("a")["process"]["detail"])
+        until(lambda: f"domain {seat['process']['pid']} " in self.lab.log(0, "a"),
+              "the log says so")
+        until(lambda: not domains.keepers(), "its keeper ends")
+        return seat
+
+    def ordered(self, what, detail):
+        self.dies(lambda seat: self.lab.order(seat, what), detail)
+        self.assertEqual(self.lab.replica("clean")["removed"], 1)
+        self.assertEqual(domains.domains(), self.before)
+
+    def test_a_crash(self):
+        self.ordered("crash", "crashed")
+
+    def test_a_power_off(self):
+        self.ordered("poweroff", "powered off")
+
+    def test_a_reboot_from_inside(self):
+        self.ordered("reboot", "rebooted from inside")
+
+    def test_destroyed_by_somebody_else_and_started_anew(self):
+        seat = self.dies(lambda seat: run("xl", "destroy", seat["process"]["pid"]),
+                         "destroyed by somebody")
+        self.assertEqual(names_below(BACKENDS), [], "the keeper removes them")
+        again = self.lab.replica("start", "a")["replicas"][0]
+        self.assertNotEqual(again["incarnation"], seat["incarnation"])
+        self.assertTrue(self.lab.seat("a")["process"]["running"])
+        self.assertEqual(len(domains.domains()) - len(self.before), 1)
+
+    def test_a_flood_on_the_console_is_bounded(self):
+        self.lab.replica("start", "a")
+        seat = self.lab.seat("a")
+        self.lab.order(seat, "flood")
+        until(lambda: "all work and no play" in self.lab.log(0, "a"), "the flood is in the log")
+        sizes = [file.stat().st_size for file in self.lab.records.glob("g-0-a.log*")]
+        self.assertLessEqual(sum(sizes), 2 << 20)
+
+
+class Kills(DomainTest):
+    def kill_while(self, condition, what):
+        """SIGKILL to `quorate replica start` at a moment; its helper ends with it."""
+        starting = subprocess.Popen([QUORATE, "replica", "start", "a", "-c", self.lab.config],
+                                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            until(condition, what)
+        finally:
+            os.kill(starting.pid, signal.SIGKILL)
+            starting.wait(timeout=30)
+
+    def is_clean_after(self):
+        self.assertFalse(self.lab.seat("a")["process"]["running"])
+        self.assertGreaterEqual(self.lab.replica("clean")["removed"], 1)
+        self.assertEqual(domains.domains(), self.before)
+        self.assertEqual(names_below(BACKENDS), [])
+        self.lab.replica("start", "a")
+        self.assertTrue(self.lab.seat("a")["process"]["running"])
+
+    def test_killed_while_the_domain_is_built(self):
+        self.kill_while(lambda: domains.domains() != self.before, "Xen has a domain more")
+        self.is_clean_after()
+
+    def test_killed_while_it_boots(self):
+        self.kill_while(domains.keepers, "it has a keeper")
+        self.is_clean_after()
+
+    def test_a_killed_keeper_costs_nothing_but_the_log(self):
+        self.lab.replica("start", "a")
+        for pid in domains.keepers():
+            os.kill(pid, signal.SIGKILL)
+        self.assertTrue(self.lab.seat("a")["process"]["running"])
+        self.assertEqual(self.lab.replica("clean")["removed"], 0)
+        self.lab.replica("stop", "a")
+        self.assertEqual(domains.domains(), self.before)
+
+    def test_foreign_domains_are_not_touched(self):
+        foreign = self.lab.path / "foreign"
+        kernel = self.lab.manifest["kernel"]
+        foreign.write_text(f'name = "foreign"\nkernel = "{kernel}"\nmemory = 80\n')
+        run("xl", "create", "-p", foreign)
+        try:
+            with_foreign = domains.domains()
+            self.assertEqual(self.lab.replica("clean")["removed"], 0)
+            self.lab.replica("start", "a")
+            self.lab.replica("stop", "--all")
+            self.lab.replica("clean")
+            self.assertEqual(domains.domains(), with_foreign)
+        finally:
+            run("xl", "destroy", "foreign")
+
+
+if __name__ == "__main__":
+    unittest.main()

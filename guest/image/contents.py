@@ -148,6 +148,7 @@ def image_script(description):
             f"image={shlex.quote(description.name)}\n"
             f"user={USERS[description.user]}\n"
             f"modules={shlex.quote(modules)}\n"
+            f"network={'yes' if description.network else 'no'}\n"
             f"health_seconds={description.health_seconds}\n"
             + function("prepare", description.prepare) + function("beside", description.beside)
             + function("health", description.health)

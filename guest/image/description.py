@@ -27,6 +27,7 @@ class Description:
     builds: dict = dataclasses.field(default_factory=dict)  # path in the image: path in the build
     sources: dict = dataclasses.field(default_factory=dict)  # path in the image: path in the tree
     modules: list = dataclasses.field(default_factory=lambda: ["xen-netfront"])
+    network: bool = True  # /init sets eth0 up
     user: str = "service"
     prepare: str = ""  # shell, as root, before the service
     beside: str = ""  # shell, as root, after its start: ends at once, or puts itself behind (&)
@@ -42,6 +43,7 @@ KINDS = {
     int: ("a number from 1 to 65536",
           lambda value: isinstance(value, int) and not isinstance(value, bool)
           and 1 <= value <= 65536),
+    bool: ("true or false", lambda value: isinstance(value, bool)),
     list: ("a list of texts",
            lambda value: isinstance(value, list) and all(isinstance(one, str) for one in value)),
     dict: ("a table of texts",

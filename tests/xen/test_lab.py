@@ -23,6 +23,15 @@ class Dom0(unittest.TestCase):
             done = subprocess.run([program, "--help"], capture_output=True, text=True, check=False)
             self.assertEqual(done.returncode, 0, done.stderr)
 
+    def test_nothing_misses_a_library(self):
+        programs = [path for path in (dom0.TOP / "build" / "release").rglob("*")
+                    if path.is_file() and os.access(path, os.X_OK)]
+        self.assertTrue(programs)
+        for path in programs:
+            needs = subprocess.run(["ldd", path], capture_output=True, text=True, check=False).stdout
+            missing = [line.strip() for line in needs.splitlines() if "not found" in line]
+            self.assertEqual(missing, [], f"{path} (dom0_packages.txt says what Dom0 has)")
+
     def test_random_numbers_and_threads_of_time_are_not_the_snapshots(self):
         # The layer was made before this checkout's disk was, which has the time of its making.
         self.assertNotEqual(os.urandom(16), bytes(16))

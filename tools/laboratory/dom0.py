@@ -13,8 +13,10 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import subprocess
 
+import machine as machines
 import packages
 import store
 from store import Failure
@@ -111,10 +113,14 @@ def build(scratch, say):
     shutil.rmtree(root)
 
 
+def die_with_parent():
+    machines.libc.prctl(machines.PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def run(argv, log=None, **options):
     done = subprocess.run([str(word) for word in argv], stdin=subprocess.DEVNULL, check=False,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          timeout=BUILD_SECONDS_MAX, **options)
+                          timeout=BUILD_SECONDS_MAX, preexec_fn=die_with_parent, **options)
     if log:
         log.write_bytes(done.stdout)
     if done.returncode != 0:
@@ -126,7 +132,10 @@ def run(argv, log=None, **options):
 def debootstrap(root, log):
     archives = store.home() / "archives"
     archives.mkdir(parents=True, exist_ok=True)
-    words = ["mmdebstrap", "--mode=root", "--variant=essential",
+    # What it mounts is seen by it alone and goes with it, however it ends: nobody may ever remove a
+    # half-made root with this machine's /dev in it.
+    words = ["unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child",
+             "mmdebstrap", "--mode=root", "--variant=essential",
              f"--include={','.join(wanted_packages())}"]
     words += [f"--dpkgopt=path-exclude={pattern}" for pattern in LEFT_OUT]
     # mmdebstrap's manual: archives of an earlier run are taken, and those of this one kept.

@@ -46,9 +46,10 @@ def say(text):
 def wanted_layer(arguments):
     """The layer that the options name, built if need be."""
     if arguments.guests:
-        arguments.image += arguments.guests
+        wanted = [word.partition(":")[0] for word in arguments.guests]
+        arguments.image += wanted
         return layers.prepared_layer(f"exec python3 {GUESTS} {' '.join(arguments.guests)}",
-                                     GUESTS_FILES, arguments.guests, say,
+                                     GUESTS_FILES, wanted, say,
                                      name=f"guests {' '.join(arguments.guests)}")
     if arguments.prepare:
         return layers.prepared_layer(arguments.prepare, arguments.input, arguments.image, say)

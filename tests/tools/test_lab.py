@@ -205,6 +205,15 @@ class Bringing(unittest.TestCase):
                              ["tmp/good", "tmp/absolute"])
 
 
+    def test_a_device_keeps_its_permissions(self):
+        before = os.stat("/dev/null").st_mode
+        with tempfile.NamedTemporaryFile() as file, \
+                unittest.mock.patch.object(jobs.shutil, "copymode") as copymode:
+            jobs.place(pathlib.Path(file.name), pathlib.Path("/dev/null"))
+            copymode.assert_not_called()
+        self.assertEqual(os.stat("/dev/null").st_mode, before)
+
+
 class Process:
     """Stands for the machine: it runs until it is told to have ended."""
 

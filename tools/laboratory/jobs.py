@@ -129,7 +129,8 @@ def place(fetched, here):
     elif fetched.exists():
         here.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(fetched, here)
-        shutil.copymode(fetched, here)
+        if here.is_file():  # not a device
+            shutil.copymode(fetched, here)
 
 
 # --- right here

@@ -22,16 +22,18 @@ std::size_t bytes_of(std::uint32_t count, std::uint16_t private_bytes, std::uint
 }
 
 constexpr std::uint32_t page_bytes = 4096;
+// No device reads or writes it by physical address: those of a PV Dom0 are not to be had.
+constexpr unsigned page_pool_flags = RTE_MEMPOOL_F_NO_SPREAD | RTE_MEMPOOL_F_NO_IOVA_CONTIG;
 
 // One object a page: its header, the mbuf, and room. Memory of its own begins at a page, and
 // objects of a page's size follow one another.
 rte_mempool* make_page_pool(const PoolSizes& sizes, unsigned cache) {
     rte_mempool_objsz size{};
-    rte_mempool_calc_obj_size(page_bytes, RTE_MEMPOOL_F_NO_SPREAD, &size);
+    rte_mempool_calc_obj_size(page_bytes, page_pool_flags, &size);
     const std::uint32_t element = page_bytes - size.header_size - size.trailer_size;
-    rte_mempool* pool = rte_mempool_create_empty("packets", sizes.packets, element, cache,
-                                                 sizeof(rte_pktmbuf_pool_private), SOCKET_ID_ANY,
-                                                 RTE_MEMPOOL_F_NO_SPREAD);
+    rte_mempool* pool =
+        rte_mempool_create_empty("packets", sizes.packets, element, cache,
+                                 sizeof(rte_pktmbuf_pool_private), SOCKET_ID_ANY, page_pool_flags);
     if (pool == nullptr) return nullptr;
     rte_pktmbuf_pool_private about{};
     about.mbuf_priv_size = sizes.private_bytes;

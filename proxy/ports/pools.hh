@@ -25,7 +25,8 @@ struct PoolSizes {
     std::uint32_t workers = 1;             // each has a cache,
     std::uint32_t cache_per_worker = 256;  // of this many packets (x 1.5)
     std::uint16_t private_bytes = 0;       // per packet, multiple of 8
-    // A packet's bytes within one 4 KiB page each: a grant copy across two costs two operations.
+    // A packet's bytes within one 4 KiB page each: a grant copy across two costs two operations. Not
+    // for ports on physical devices.
     bool within_pages = false;
 };
 

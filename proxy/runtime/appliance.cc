@@ -52,6 +52,11 @@ bool has_domains(const config::Config& config) {
     });
 }
 
+bool has_physical_port(const config::Config& config) {
+    return std::any_of(config.client_ports.begin(), config.client_ports.end(),
+                       [](const auto& port) { return port.kind == config::PortSpec::Kind::pci; });
+}
+
 // The sum of what each holder of packets holds at most.
 PoolSizes pool_sizes(const config::Config& config) {
     std::uint32_t per_worker = retained_replies_max +
@@ -71,7 +76,7 @@ PoolSizes pool_sizes(const config::Config& config) {
     // Driver rings (memif, tap, physical) hold packets of their own.
     sizes.packets = per_worker * config.workers + ports * 2 * 1024;
     sizes.jumbo = jumbo_packets - 1;
-    sizes.within_pages = has_domains(config);
+    sizes.within_pages = has_domains(config) && !has_physical_port(config);
     return sizes;
 }
 

@@ -89,9 +89,11 @@ store::Result<void> Device::look(store::Store& store, Clock::time_point now) {
 }
 
 store::Result<void> Device::offer(store::Store& store) {
+    const store::Permissions readable{
+        domain_0, store::Access::none, {{settings_.domain, store::Access::read}}};
     std::vector<store::Node> nodes;
     for (const auto& [key, value] : backend_keys(settings_.queues)) {
-        nodes.push_back({settings_.backend + "/" + key, value, std::nullopt});
+        nodes.push_back({settings_.backend + "/" + key, value, readable});
     }
     return store.write(nodes);
 }

@@ -23,9 +23,9 @@
 
 #include "netns/inside.hh"
 #include "netns/link.hh"
-#include "recovery/log.hh"
 #include "netns/process.hh"
 #include "netns/record.hh"
+#include "recovery/log.hh"
 
 namespace netns {
 namespace {

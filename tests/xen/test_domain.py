@@ -76,15 +76,15 @@ class Life(DomainTest):
         self.assertIn("was stopped", self.lab.log(0, "a"))
 
     def test_pv_and_pvh_together_and_in_the_other_place(self):
-        self.lab.replica("start", "--all")
-        self.assertEqual(len(domains.domains()) - len(self.before), 3)
+        self.lab.replica("start", "a", "b")
+        self.assertEqual(len(domains.domains()) - len(self.before), 2)
         first = self.lab.seat("b")
         self.lab.replica("restart", "b")
         second = self.lab.seat("b")
         self.assertEqual((first["place"], second["place"]), ("a", "b"))
         self.assertNotEqual(first["process"]["pid"], second["process"]["pid"])
         self.assertTrue(second["process"]["running"])
-        self.assertEqual(len(domains.domains()) - len(self.before), 3)
+        self.assertEqual(len(domains.domains()) - len(self.before), 2)
 
     def test_memory_on_request(self):
         self.lab.replica("start", "a")
@@ -104,6 +104,9 @@ class Refusals(DomainTest):
         for piece in pieces:
             self.assertIn(piece, said["what"])
         self.assertEqual(said["standing"], "absent")
+        self.nothing_is_left()
+
+    def nothing_is_left(self):
         self.assertEqual(domains.domains(), self.before)
         self.assertEqual(names_below(BACKENDS), [])
         self.assertEqual([file.name for file in self.lab.records.glob("*.json")], [])
@@ -125,45 +128,46 @@ class Refusals(DomainTest):
         self.lab.configure([{"vcpus": "64"}, {}, {}])
         self.refused("64 vcpus")
 
-    def test_a_guest_that_says_why_not(self):
+    def test_guests_that_fail_and_crash_while_they_boot(self):
         self.lab.configure([{"behaviour": "echo about to fail; agent health 'failed: no zone'\n"},
-                            {}, {}])
-        self.refused("it says failed: no zone", "last lines", "about to fail")
-
-    def test_a_guest_that_crashes_while_it_boots(self):
-        self.lab.configure([{"behaviour": "echo c >/proc/sysrq-trigger"}, {}, {}])
-        self.refused("crashed before it was healthy")
+                            {"behaviour": "echo c >/proc/sysrq-trigger\n"}, {}])
+        fails, crashes = self.lab.replica("start", "a", "b", ok=False)["replicas"]
+        for piece in ("it says failed: no zone", "last lines", "about to fail"):
+            self.assertIn(piece, fails["what"])
+        self.assertIn("crashed before it was healthy", crashes["what"])
+        self.nothing_is_left()
 
 
 class Deaths(DomainTest):
-    def dies(self, how, detail):
-        self.lab.replica("start", "a")
-        seat = self.lab.seat("a")
-        how(seat)
-        until(lambda: not self.lab.seat("a")["process"]["running"], "it is seen to be dead")
-        self.assertIn(detail, self.lab.seat("a")["process"]["detail"])
-        until(lambda: f"domain {seat['process']['pid']} " in self.lab.log(0, "a"),
-              "the log says so")
-        until(lambda: not domains.keepers(), "its keeper ends")
-        return seat
+    replicas = [{}, {"type": '"pvh"'}, {}]
 
-    def ordered(self, what, detail):
-        self.dies(lambda seat: self.lab.order(seat, what), detail)
-        self.assertEqual(self.lab.replica("clean")["removed"], 1)
+    def is_seen_dead(self, name, before, detail):
+        until(lambda: not self.lab.seat(name)["process"]["running"], "it is seen to be dead")
+        self.assertIn(detail, self.lab.seat(name)["process"]["detail"])
+        until(lambda: f"domain {before['process']['pid']} " in
+              self.lab.log(before["slot"], before["place"]), "the log says so")
+
+    def test_each_end_from_inside_is_told_and_cleaned(self):
+        self.lab.replica("start", "--all")
+        ends = {"a": ("crash", "crashed"), "b": ("poweroff", "powered off"),
+                "c": ("reboot", "rebooted from inside")}
+        seats = {name: self.lab.seat(name) for name in ends}
+        self.assertEqual(self.lab.replica("clean")["removed"], 0)
+        for name, (order, _) in ends.items():
+            self.lab.order(seats[name], order)
+        for name, (_, detail) in ends.items():
+            self.is_seen_dead(name, seats[name], detail)
+        until(lambda: not domains.keepers(), "their keepers end")
+        self.assertEqual(self.lab.replica("clean")["removed"], 3)
         self.assertEqual(domains.domains(), self.before)
-
-    def test_a_crash(self):
-        self.ordered("crash", "crashed")
-
-    def test_a_power_off(self):
-        self.ordered("poweroff", "powered off")
-
-    def test_a_reboot_from_inside(self):
-        self.ordered("reboot", "rebooted from inside")
+        self.assertEqual(names_below(BACKENDS), [])
 
     def test_destroyed_by_somebody_else_and_started_anew(self):
-        seat = self.dies(lambda seat: run("xl", "destroy", seat["process"]["pid"]),
-                         "destroyed by somebody")
+        self.lab.replica("start", "a")
+        seat = self.lab.seat("a")
+        run("xl", "destroy", seat["process"]["pid"])
+        self.is_seen_dead("a", seat, "destroyed by somebody else")
+        until(lambda: not domains.keepers(), "its keeper ends")
         self.assertEqual(names_below(BACKENDS), [], "the keeper removes them")
         again = self.lab.replica("start", "a")["replicas"][0]
         self.assertNotEqual(again["incarnation"], seat["incarnation"])
@@ -195,8 +199,6 @@ class Kills(DomainTest):
         self.assertGreaterEqual(self.lab.replica("clean")["removed"], 1)
         self.assertEqual(domains.domains(), self.before)
         self.assertEqual(names_below(BACKENDS), [])
-        self.lab.replica("start", "a")
-        self.assertTrue(self.lab.seat("a")["process"]["running"])
 
     def test_killed_while_the_domain_is_built(self):
         self.kill_while(lambda: domains.domains() != self.before, "Xen has a domain more")
@@ -205,6 +207,8 @@ class Kills(DomainTest):
     def test_killed_while_it_boots(self):
         self.kill_while(domains.keepers, "it has a keeper")
         self.is_clean_after()
+        self.lab.replica("start", "a")
+        self.assertTrue(self.lab.seat("a")["process"]["running"])
 
     def test_a_killed_keeper_costs_nothing_but_the_log(self):
         self.lab.replica("start", "a")

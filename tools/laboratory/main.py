@@ -22,6 +22,7 @@ import json
 import os
 import pathlib
 import signal
+import subprocess
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
@@ -36,6 +37,7 @@ from store import Failure  # noqa: E402
 
 LAB_FAILED = 125
 GUESTS = "tests/xen/guests.py"
+APPLIANCE = "tests/xen/replicas.py"
 GUESTS_FILES = [GUESTS, "guest/image/archive.py"]
 
 
@@ -51,6 +53,15 @@ def wanted_layer(arguments):
         return layers.prepared_layer(f"exec python3 {GUESTS} {' '.join(arguments.guests)}",
                                      GUESTS_FILES, wanted, say,
                                      name=f"guests {' '.join(arguments.guests)}")
+    if arguments.appliance:
+        done = subprocess.run([sys.executable, store.TOP / APPLIANCE, "layer", arguments.appliance],
+                              stdout=subprocess.PIPE, text=True, check=False)
+        if done.returncode != 0:
+            raise Failure(f"--appliance {arguments.appliance}: {APPLIANCE} knows no such group")
+        command, inputs, wanted = json.loads(done.stdout)
+        arguments.image += wanted
+        return layers.prepared_layer(command, inputs, wanted, say,
+                                     name=f"appliance {arguments.appliance}")
     if arguments.prepare:
         return layers.prepared_layer(arguments.prepare, arguments.input, arguments.image, say)
     return layers.dom0_layer(say)
@@ -100,7 +111,8 @@ def down(arguments):
 def run(arguments):
     if arguments.native:
         return jobs.native(arguments)
-    own = arguments.fresh or arguments.image or arguments.prepare or arguments.guests
+    own = (arguments.fresh or arguments.image or arguments.prepare or arguments.guests
+           or arguments.appliance)
     standing = None if own else runs.standing()
     if standing:
         with standing.channel() as channel:
@@ -209,6 +221,9 @@ def layer_options():
     group.add_argument("--guests", type=names, default=[], metavar="NAME[,NAME]",
                        help="start from a layer in which domains with these images run (paused, with "
                        "their network devices, if their image is told as NAME:paused)")
+    group.add_argument("--appliance", metavar="GROUP",
+                       help="start from a layer in which a proxy serves three domains: counter, echo "
+                       "or dns (tests/xen/replicas.py)")
     group.add_argument("--prepare", metavar="COMMAND",
                        help="start from a layer in which this shell command ran, in /prepared")
     group.add_argument("--input", action="append", default=[], metavar="PATH",

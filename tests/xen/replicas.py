@@ -1,0 +1,231 @@
+#!/usr/bin/python3
+"""An appliance whose replicas are Xen domains behind netback, with a client in a namespace.
+
+    replicas.py start GROUP     counter, echo, or dns: starts proxy and replicas, waits until all are
+                                admitted, and leaves them running: a preparation for `tools/lab run`
+    replicas.py layer GROUP     what `tools/lab run --appliance GROUP` needs to make a layer of that
+
+    LAB = ["--appliance", "counter"]            in a test file
+    appliance = replicas.Running("counter")     in its tests: what the layer started
+
+Known limit: one appliance at a time, since interfaces and paths are fixed.
+"""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import textwrap
+
+TOP = pathlib.Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(TOP / "tests" / "xen"), str(TOP / "tests" / "netns")]
+
+import harness  # noqa: E402 (its place is the namespaces' tests)
+from guests import manifest, run, xenstore  # noqa: E402
+
+HOME = pathlib.Path("/run/quorate-test")
+BUILD = TOP / "build" / "release"
+NAME = "labtest"
+ADDRESS = "10.53.0.53"
+CLIENT = ("10.53.0.2/24", "fd53::2/64")
+HEALTHY_MS = 240_000
+READY_SECONDS = 120
+
+# group: (port, what ties a reply to its request, state, images of the replicas)
+GROUPS = {
+    "counter": (7000, 'matcher = "0:8"\ncomparator = "bytes"', "log", ["counter"] * 3),
+    "echo": (7, 'matcher = "0:4"\ncomparator = "bytes"', "none", ["echo"] * 3),
+    "dns": (53, 'matcher = "dns"\ncomparator = "dns"', "none", ["nsd", "knot", "nsd"]),
+}
+REPLICAS = ["first", "second", "third"]
+
+
+def images(group):
+    return sorted(set(GROUPS[group][3]))
+
+
+def replica_text(name, image, zone):
+    said = manifest(image)
+    values = {"kernel": said["kernel"], "kernel_sha256": said["kernel_sha256"],
+              "ramdisk": said["ramdisk"], "ramdisk_sha256": said["ramdisk_sha256"],
+              "memory_mb": said["memory_mib"], "health_timeout_ms": HEALTHY_MS,
+              "command_line": f"{said['command_line']} mitigations=off"}
+    lines = [f"{key} = {json.dumps(value)}" for key, value in values.items()]
+    if zone:
+        lines.append(f'copies = {{ "example.zone" = {json.dumps(str(zone))} }}')
+    return f'[[group.replica]]\nname = "{name}"\n[group.replica.xen]\n' + "\n".join(lines) + "\n"
+
+
+def configuration(group):
+    port, kind, state, members = GROUPS[group]
+    zone = TOP / "examples" / "dns" / "example.zone" if group == "dns" else None
+    head = textwrap.dedent(f"""\
+        [appliance]
+        name = "{NAME}"
+        state_dir = "{HOME}/state"
+        ballots_max = 4096
+        [client]
+        ports = ["veth:qc0"]
+        [eal]
+        memory_mb = 160
+        [[service]]
+        name = "{group}"
+        group = "{group}"
+        addresses = ["{ADDRESS}"]
+        port = {port}
+        """)
+    body = textwrap.dedent(f"""\
+        [[group]]
+        name = "{group}"
+        f = 1
+        state = "{state}"
+        quorum_lost = "silence"
+        deadline_ms = 5000
+        suspend = "manual"
+        """)
+    return head + kind + "\n" + body + "".join(
+        replica_text(name, image, zone) for name, image in zip(REPLICAS, members))
+
+
+class Running:
+    """What a layer started, or start(): client, proxy, replicas. Nothing is ended with it: the machine is
+    thrown away."""
+
+    def __init__(self, group):
+        self.group = group
+        self.config = HOME / "config.toml"
+        self.control = harness.Control(HOME / "state" / "control.sock")
+        self.client = ClientNamespace(int((HOME / "client.pid").read_text()))
+        self.server = (ADDRESS, GROUPS[group][0])
+
+    def quorate(self, *words, check=True, timeout=400):
+        return run(BUILD / "tools" / "quorate" / "quorate", *words, "--config", self.config,
+                   check=check, timeout=timeout)
+
+    def status(self):
+        return self.control.status()
+
+    def group_status(self):
+        return next(one for one in self.status()["groups"] if one["name"] == self.group)
+
+    def standings(self):
+        return [replica["standing"] for replica in self.group_status()["replicas"]]
+
+    def wait_admitted(self, deadline_s=READY_SECONDS):
+        harness.wait_until(lambda: set(self.standings()) == {"admitted"}, deadline_s,
+                           "all replicas are admitted", pause_s=0.2)
+
+    def domain(self, name):
+        """The number of a replica's domain."""
+        listed = json.loads(self.quorate("replica", "list", f"{self.group}/{name}", "--json").stdout)
+        return listed["replicas"][0]["process"]["pid"]
+
+    def tell(self, name, command, deadline_s=60):
+        """A command to a sample service, through the guest's agent; its reply."""
+        home = f"/local/domain/{self.domain(name)}/data/quorate"
+        number = int((xenstore(f"{home}/told") or "0").split()[0]) + 1
+        run("xenstore-write", f"{home}/tell", f"{number} {command}")
+        return harness.wait_until(
+            lambda: (xenstore(f"{home}/told") or "").removeprefix(f"{number} ")
+            if (xenstore(f"{home}/told") or "").startswith(f"{number} ") else None,
+            deadline_s, f"{name} replies to {command}", pause_s=0.1)
+
+    def proxy_pid(self):
+        return int((HOME / "proxy.pid").read_text())
+
+    def start_proxy(self):
+        """Again, after it was killed; returns when it answers."""
+        start_proxy()
+        harness.wait_until(self.status, READY_SECONDS, "the proxy answers", pause_s=0.1)
+
+    def report(self):
+        """What a person wants to read after a failure."""
+        tail = (HOME / "proxy.log").read_text(errors="replace").splitlines()[-20:]
+        logs = "".join(f"--- {log.name}\n{log.read_text(errors='replace')[-800:]}\n"
+                       for log in sorted((HOME / "state" / "domains").glob("*.log")))
+        listed = self.quorate("replica", "list", check=False)
+        return "\n".join(["--- proxy.log", *tail, logs, listed.stdout, listed.stderr])
+
+
+class ClientNamespace(harness.Namespace):
+    """The client's, which outlives whoever made it."""
+
+    def __init__(self, pid):  # not the parent's: that would make one
+        self.lab, self.name, self.pid = None, "client", pid
+
+
+def start_proxy():
+    """The proxy in a session of its own, so that it outlives us."""
+    with (HOME / "proxy.log").open("ab") as log:
+        proxy = subprocess.Popen([BUILD / "proxy" / "quorate-proxy", "--config", HOME / "config.toml"],
+                                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                 start_new_session=True)
+    (HOME / "proxy.pid").write_text(f"{proxy.pid}\n")
+    return proxy
+
+
+def make_client():
+    holder = subprocess.Popen(["unshare", "--net", "sleep", "infinity"], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                              start_new_session=True)
+    own = os.readlink("/proc/self/ns/net")
+    harness.wait_until(lambda: os.readlink(f"/proc/{holder.pid}/ns/net") != own, 20, "a namespace")
+    client = ClientNamespace(holder.pid)
+    run("ip", "link", "add", "name", "qc0", "type", "veth", "peer", "name", "eth0", "netns", holder.pid)
+    client.run(["sysctl", "-qw", "net.ipv6.conf.eth0.disable_ipv6=0", "net.ipv6.conf.eth0.accept_dad=0"])
+    for address in CLIENT:
+        client.run(["ip", "address", "add", address, "dev", "eth0"])
+    for words in (["lo", "up"], ["eth0", "up"]):
+        client.run(["ip", "link", "set", *words])
+    client.run(["ethtool", "-K", "eth0", "tx", "off"])
+    run("ip", "link", "set", "qc0", "up")
+    run("ethtool", "-K", "qc0", "tx", "off")
+    (HOME / "client.pid").write_text(f"{holder.pid}\n")
+
+
+def start(group):
+    """Everything, from nothing; returns Running(group)."""
+    HOME.mkdir()
+    (HOME / "config.toml").write_text(configuration(group))
+    make_client()
+    proxy = start_proxy()
+    running = Running(group)
+
+    def answers():
+        if proxy.poll() is not None:
+            raise AssertionError(f"the proxy ended with {proxy.returncode}:\n"
+                                 + (HOME / "proxy.log").read_text()[-2000:])
+        return running.status()
+
+    try:
+        harness.wait_until(answers, READY_SECONDS, "the proxy answers", pause_s=0.1)
+        running.quorate("replica", "start", "--all", timeout=800)
+        running.wait_admitted()
+    except AssertionError as error:
+        raise AssertionError(f"{error}\n{running.report()}") from None
+    return running
+
+
+def layer(group):
+    """What tools/lab needs to know of the layer: (command, inputs, images)."""
+    folders = ["tests/xen/replicas.py", "tests/xen/guests.py", "tests/netns/harness.py",
+               "guest/image/archive.py", "build/release/proxy/quorate-proxy",
+               "build/release/tools/quorate/quorate", "examples/dns/example.zone"]
+    return f"exec python3 tests/xen/replicas.py start {group}", folders, images(group)
+
+
+def main(words):
+    if len(words) != 2 or words[0] not in ("start", "layer") or words[1] not in GROUPS:
+        print(__doc__, file=sys.stderr)
+        return 2
+    if words[0] == "layer":
+        print(json.dumps(layer(words[1])))
+    else:
+        start(words[1])
+        print(f"{words[1]}: three replicas are admitted")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

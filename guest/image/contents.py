@@ -155,11 +155,16 @@ def image_script(description):
             + f"set -- {shlex.join(description.command)}\n").encode()
 
 
-def put_folder(contents, folder, tree):
+def put_folder(contents, words, tree):
+    """`words` is a path, or PACKAGE:path where only that package's part of it is wanted."""
+    package, _, folder = words.rpartition(":")
+    if package and package not in tree.directories:
+        raise Failure(f"folders: {package} is none of {tree.names()}")
     found = 0
-    for root in tree.directories.values():
-        base = root / folder.lstrip("/")
-        for file in sorted(base.rglob("*")):
+    for name, root in tree.directories.items():
+        if package not in ("", name):
+            continue
+        for file in sorted((root / folder.lstrip("/")).rglob("*")):
             if not file.is_file():
                 continue
             found += 1

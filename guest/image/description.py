@@ -22,7 +22,7 @@ class Description:
     command: list  # the service's argv; its program is an absolute path
     packages: list = dataclasses.field(default_factory=list)  # Debian's, that programs come from
     programs: list = dataclasses.field(default_factory=list)  # absolute paths within packages
-    folders: list = dataclasses.field(default_factory=list)  # the same, with all that is below
+    folders: list = dataclasses.field(default_factory=list)  # with all below; PACKAGE:/... of one
     libraries: list = dataclasses.field(default_factory=list)  # that programs open by themselves
     builds: dict = dataclasses.field(default_factory=dict)  # path in the image: path in the build
     sources: dict = dataclasses.field(default_factory=dict)  # path in the image: path in the tree
@@ -92,8 +92,9 @@ def parse(name, values, where):
     made = Description(name=name, **values)
     if made.user not in USERS:
         raise Failure(f"{where}: user must be one of {', '.join(USERS)}")
-    for key in ("programs", "folders", "builds", "sources", "files"):
+    for key in ("programs", "builds", "sources", "files"):
         absolute(f"{where}: {key}", getattr(made, key))
+    absolute(f"{where}: folders", [folder.rpartition(":")[2] for folder in made.folders])
     absolute(f"{where}: command", made.command[:1])
     if (made.programs or made.folders) and not made.packages:
         raise Failure(f"{where}: programs and folders come from packages, and there are none")

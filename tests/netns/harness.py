@@ -431,13 +431,15 @@ def interfaces():
 
 def _stats():
     """(pid, name, parent) of every process in our process namespace, the inner ones' too;
-    those already dead but not yet reaped do not count."""
+    those already dead but not yet reaped do not count, nor do the kernel's threads (in Dom0)."""
+    kernel_thread = 0x00200000  # PF_KTHREAD
     for path in pathlib.Path("/proc").iterdir():
         if path.name.isdigit():
             with contextlib.suppress(OSError):
                 name, _, rest = (path / "stat").read_text().partition("(")[2].rpartition(")")
-                state, parent = rest.split()[:2]
-                if state not in "ZX":
+                words = rest.split()
+                state, parent, flags = words[0], words[1], int(words[6])
+                if state not in "ZX" and not flags & kernel_thread:
                     yield int(path.name), name, int(parent)
 
 

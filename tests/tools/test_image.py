@@ -1,5 +1,6 @@
 """guest/image: packages unpacked, images described, built twice the same, and what goes wrong said."""
 
+import hashlib
 import json
 import os
 import pathlib
@@ -7,6 +8,7 @@ import random
 import subprocess
 import sys
 import tempfile
+import tomllib
 import unittest
 import zlib
 
@@ -312,6 +314,18 @@ class Images(Scratch):
         self.addCleanup(os.environ.pop, "QUORATE_CACHE")
         self.assertEqual(self.build("echo").returncode, 0)
         self.assertEqual(ramdisk.read_bytes(), whole)
+
+    def test_copies_and_the_lines_for_a_configuration(self):
+        into = self.directory / "kept"
+        for _ in range(2):
+            done = self.build("echo", "--into", into, "--toml")
+            self.assertEqual(done.returncode, 0, done.stderr)
+        section = tomllib.loads(done.stdout)["group"]["replica"]["xen"]
+        self.assertEqual(len(list(into.iterdir())), 2)
+        for kind in ("kernel", "ramdisk"):
+            self.assertEqual(pathlib.Path(section[kind]).parent, into.resolve())
+            data = pathlib.Path(section[kind]).read_bytes()
+            self.assertEqual(hashlib.sha256(data).hexdigest(), section[f"{kind}_sha256"])
 
     def test_says_what_is_missing(self):
         for argv, words in ((["no-such"], "there is no image named 'no-such' (there are: counter"),

@@ -25,6 +25,7 @@ TOP = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(TOP / "tests" / "netns"), str(TOP / "tests" / "xen")]
 
 import harness  # noqa: E402 (its place is the namespaces' tests)
+import guests  # noqa: E402,F401
 from guests import Guest, backends, domains, manifest, xenstore  # noqa: E402,F401 (for the tests)
 
 def enter():

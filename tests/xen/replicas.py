@@ -116,6 +116,16 @@ class Running:
         harness.wait_until(lambda: set(self.standings()) == {"admitted"}, deadline_s,
                            "all replicas are admitted", pause_s=0.2)
 
+    def heal(self, deadline_s=READY_SECONDS):
+        """Until all vote: who has lost the thread (a stateful group's) is restarted."""
+        def well():
+            for replica in self.group_status()["replicas"]:
+                if replica["standing"] == "lagging" and replica["lost"]:
+                    self.quorate("replica", "restart", f"{self.group}/{replica['name']}")
+            return set(self.standings()) == {"admitted"}
+
+        harness.wait_until(well, deadline_s, "all replicas are admitted", pause_s=0.2)
+
     def domain(self, name):
         """The number of a replica's domain."""
         listed = json.loads(self.quorate("replica", "list", f"{self.group}/{name}", "--json").stdout)

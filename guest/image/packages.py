@@ -20,7 +20,7 @@ same for servers that run on this machine, and brings only what *this machine* l
 depends on the machine.
 
 Known limit: of alternative dependencies the first is taken, and libraries are packages whose name
-starts with "lib", and zlib1g.
+starts with "lib" or ends with "-libs", and zlib1g.
 """
 
 import argparse
@@ -255,7 +255,7 @@ def ready(package):
 
 
 def is_library(package):
-    return package.startswith("lib") or package == "zlib1g"
+    return package.startswith("lib") or package.endswith("-libs") or package == "zlib1g"
 
 
 def closure(names):

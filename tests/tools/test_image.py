@@ -1,6 +1,9 @@
 """guest/image: packages unpacked, images described, built twice the same, and what goes wrong said."""
 
+import dataclasses
 import hashlib
+import importlib.machinery
+import importlib.util
 import json
 import os
 import pathlib
@@ -228,7 +231,8 @@ class Descriptions(Scratch):
 
     def test_all_that_are_here_are_right(self):
         self.assertGreaterEqual(set(description.available()),
-                                {"counter", "echo", "knot", "memcached", "nsd"})
+                                {"counter", "counter-python", "echo", "hostile", "knot", "memcached",
+                                 "named", "nsd"})
         for name in description.available():
             self.assertLessEqual(len(description.load(name).description), 100)
 
@@ -314,6 +318,22 @@ class Images(Scratch):
         self.addCleanup(os.environ.pop, "QUORATE_CACHE")
         self.assertEqual(self.build("echo").returncode, 0)
         self.assertEqual(ramdisk.read_bytes(), whole)
+
+    def test_what_is_said_of_an_image_is_part_of_its_key(self):
+        # Imported here: it is a program, and has no name that import would take.
+        loader = importlib.machinery.SourceFileLoader("image_build", str(IMAGE / "build"))
+        specification = importlib.util.spec_from_loader("image_build", loader)
+        build = importlib.util.module_from_spec(specification)
+        loader.exec_module(build)
+        kernel = packages.kernel()
+        echo = description.load("echo")
+        key = build.key_of(echo, kernel, b"x", {})
+        self.assertEqual(build.key_of(description.load("echo"), kernel, b"x", {}), key)
+        for change in ({"memory_mib": 500}, {"health_seconds": 1}, {"description": "other"}):
+            changed = dataclasses.replace(echo, **change)
+            self.assertNotEqual(build.key_of(changed, kernel, b"x", {}), key)
+        self.assertNotEqual(build.key_of(echo, kernel, b"y", {}), key)
+        self.assertNotEqual(build.key_of(echo, kernel, b"x", {"p": "1"}), key)
 
     def test_copies_and_the_lines_for_a_configuration(self):
         into = self.directory / "kept"

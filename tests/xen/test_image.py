@@ -9,7 +9,7 @@ import dom0
 import harness
 from guests import archive, run
 
-LAB = ["--image", "counter,echo,knot,memcached,nsd"]
+LAB = ["--image", "counter,counter-python,echo,knot,memcached,named,nsd"]
 dom0.enter()
 
 ZONE = (dom0.TOP / "examples" / "dns" / "example.zone").read_bytes()
@@ -61,6 +61,14 @@ class Images(unittest.TestCase):
                   for image, files in (("nsd", zone), ("knot", zone), ("memcached", {}))]
         for guest in guests:
             guest.wait_healthy(SECONDS_MAX)
+
+    def test_large_ones(self):
+        guests = [self.lab.guest("named", files={"/etc/quorate/files/example.zone": ZONE}),
+                  self.lab.guest("counter-python",
+                                 files={"/etc/quorate/arguments": b"--behave\nlie 2\n"})]
+        for guest in guests:
+            guest.wait_healthy(SECONDS_MAX)
+        self.assertEqual(self.tell(guests[1], 1, "state"), "0")
 
     def test_one_that_does_not_get_healthy_says_why(self):
         guest = self.lab.guest("echo", files={

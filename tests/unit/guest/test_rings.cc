@@ -103,7 +103,7 @@ TEST(HostileTurnRound, LeavesOthersAlone) {
         frame.resize(length);
         EXPECT_FALSE(turn_round(frame)) << length;
     }
-    for (const std::size_t at : {12, 13, 14, 23}) {  // kind, options, protocol
+    for (const std::size_t at : {12u, 13u, 14u, 23u}) {  // kind, options, protocol
         auto frame = udp_v4();
         frame[at] ^= std::byte{1};
         const auto before = frame;

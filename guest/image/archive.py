@@ -65,7 +65,7 @@ def pack(entries):
 
     What pads the last member are ones: Xen's domain builder takes the last four bytes of what
     begins like gzip for the size of its content, and tries to unpack it, unless that is over 1 GiB.
-    For one that is joined to a compressed one it would complain, and go on; nobody else looks there.
+    For one joined to a compressed one it would complain, and go on; nobody else looks there.
     """
     whole = with_parents(entries)
     parts = [member(path.strip("/"), whole[path], inode)

@@ -1,4 +1,4 @@
-"""guest/image: packages unpacked, images described, built twice the same, and what goes wrong said."""
+"""guest/image: packages unpacked, images described, built twice the same; and what goes wrong."""
 
 import dataclasses
 import hashlib
@@ -28,8 +28,10 @@ import packages  # noqa: E402
 # An apt that knows what the test says: POLICY and DEPENDS are files, ARCHIVES a folder of .debs.
 FAKE_APT_CACHE = """#!/bin/sh
 verb=$1; shift
-[ -z "$FAKE/broken" ] || [ ! -e "$FAKE/broken" ] || { echo "E: broken" >&2; exit 100; }
-for word; do case $word in --*) ;; *) [ ! -e "$FAKE/$verb-$word" ] || cat "$FAKE/$verb-$word";; esac; done
+[ ! -e "$FAKE/broken" ] || { echo "E: broken" >&2; exit 100; }
+for word; do
+    case $word in --*) ;; *) [ ! -e "$FAKE/$verb-$word" ] || cat "$FAKE/$verb-$word" ;; esac
+done
 """
 FAKE_APT_GET = """#!/bin/sh
 echo "$*" >>"$FAKE/log"

@@ -257,6 +257,7 @@ TEST_F(DeviceTest, AWorkerThatUsesAQueueKeepsItMapped) {
     connect();
     ASSERT_NE(slot_.current(), nullptr);
     std::thread worker([&] {
+        // pause: while the worker is away, the queue must stay mapped
         std::this_thread::sleep_for(milliseconds(50));
         EXPECT_EQ(hypervisor_.mapped(), 2u);
         slot_.current();

@@ -28,28 +28,37 @@ HOME = pathlib.Path("/run/quorate-test")
 BUILD = TOP / "build" / "release"
 NAME = "labtest"
 ADDRESS = "10.53.0.53"
+ADDRESS6 = "fd53::53"
 CLIENT = ("10.53.0.2/24", "fd53::2/64")
 HEALTHY_MS = 240_000
 READY_SECONDS = 120
 
-# group: (port, what ties a reply to its request, state, images of the replicas)
+# group: (port, more of the service, state, image and kind of domain of each replica)
 GROUPS = {
-    "counter": (7000, 'matcher = "0:8"\ncomparator = "bytes"', "log", ["counter"] * 3),
-    "echo": (7, 'matcher = "0:4"\ncomparator = "bytes"', "none", ["echo"] * 3),
-    "dns": (53, 'matcher = "dns"\ncomparator = "dns"', "none", ["nsd", "knot", "nsd"]),
+    "counter": (7000, 'matcher = "0:8"\n', "log", [("counter", "pv")] * 3),
+    "echo": (7, 'matcher = "0:4"\n', "none", [("echo", "pv")] * 3),
+    "dns": (53, 'matcher = "dns"\nrefuse = ["any", "chaos", "opcodes"]\n', "none",
+            [("nsd", "pv"), ("knot", "pv"), ("nsd", "pvh")]),
 }
+ZONE = TOP / "tests" / "data" / "example.zone"
 REPLICAS = ["first", "second", "third"]
 
 
+def zone_of(name):
+    """A replica's own zone file, so that one can be given another."""
+    return HOME / f"{name}.zone"
+
+
 def images(group):
-    return sorted(set(GROUPS[group][3]))
+    return sorted({image for image, _ in GROUPS[group][3]})
 
 
-def replica_text(name, image, zone):
+def replica_text(name, image, kind, zone):
     said = manifest(image)
-    values = {"kernel": said["kernel"], "kernel_sha256": said["kernel_sha256"],
+    values = {"type": kind, "kernel": said["kernel"], "kernel_sha256": said["kernel_sha256"],
               "ramdisk": said["ramdisk"], "ramdisk_sha256": said["ramdisk_sha256"],
-              "memory_mb": said["memory_mib"], "health_timeout_ms": HEALTHY_MS,
+              # nsd runs out of 128 MB in a PVH domain
+              "memory_mb": said["memory_mib"] + (64 if kind == "pvh" else 0), "health_timeout_ms": HEALTHY_MS,
               "command_line": f"{said['command_line']} mitigations=off"}
     lines = [f"{key} = {json.dumps(value)}" for key, value in values.items()]
     if zone:
@@ -59,7 +68,6 @@ def replica_text(name, image, zone):
 
 def configuration(group):
     port, kind, state, members = GROUPS[group]
-    zone = TOP / "examples" / "dns" / "example.zone" if group == "dns" else None
     head = textwrap.dedent(f"""\
         [appliance]
         name = "{NAME}"
@@ -72,7 +80,7 @@ def configuration(group):
         [[service]]
         name = "{group}"
         group = "{group}"
-        addresses = ["{ADDRESS}"]
+        addresses = {json.dumps([ADDRESS] if group == "echo" else [ADDRESS, ADDRESS6])}
         port = {port}
         """)
     body = textwrap.dedent(f"""\
@@ -84,8 +92,9 @@ def configuration(group):
         deadline_ms = 5000
         suspend = "manual"
         """)
-    return head + kind + "\n" + body + "".join(
-        replica_text(name, image, zone) for name, image in zip(REPLICAS, members))
+    return head + kind + body + "".join(
+        replica_text(name, image, member, zone_of(name) if group == "dns" else None)
+        for name, (image, member) in zip(REPLICAS, members))
 
 
 class Running:
@@ -198,6 +207,9 @@ def start(group):
     """Everything, from nothing; returns Running(group)."""
     HOME.mkdir()
     (HOME / "config.toml").write_text(configuration(group))
+    if group == "dns":
+        for name in REPLICAS:
+            zone_of(name).write_text(ZONE.read_text())
     make_client()
     proxy = start_proxy()
     running = Running(group)
@@ -221,7 +233,7 @@ def layer(group):
     """What tools/lab needs to know of the layer: (command, inputs, images)."""
     folders = ["tests/xen/replicas.py", "tests/xen/guests.py", "tests/netns/harness.py",
                "guest/image/archive.py", "build/release/proxy/quorate-proxy",
-               "build/release/tools/quorate/quorate", "examples/dns/example.zone"]
+               "build/release/tools/quorate/quorate", "tests/data/example.zone"]
     return f"exec python3 tests/xen/replicas.py start {group}", folders, images(group)
 
 

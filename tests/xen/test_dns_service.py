@@ -1,0 +1,95 @@
+"""DNS from three domains behind netback, of two programs and two kinds: nsd in PV, knot in PV, nsd in
+PVH. One serves another zone, one is paused, in turn: no answer is wrong.
+
+What is right was said by all three together before; a few answers are known besides. Known limit: some
+hundred questions at a time; QUORATE_LONG=1 asks 50 times as many.
+"""
+
+import os
+import re
+import socket
+import unittest
+
+import dom0
+
+LAB = ["--appliance", "dns"]
+dom0.enter()
+
+import dns  # noqa: E402 (dom0 says where it is)
+import replicas  # noqa: E402
+
+QUESTIONS = 400
+TOTAL = 20_000 if os.environ.get("QUORATE_LONG") else QUESTIONS
+WITHIN_S = 180
+LIE = "203.0.113.66"
+
+
+class Dns(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.appliance = replicas.Running("dns")
+        cls.connection = cls.appliance.client.socket()
+        cls.addClassCleanup(cls.connection.close)
+        cls.zone = replicas.ZONE.read_text()
+        cls.questions = dns.varied(cls.zone, QUESTIONS)
+        tally, cls.expected = cls.ask(None)
+        assert tally.right == QUESTIONS, f"{tally}\n{cls.appliance.report()}"
+        assert set(cls.dissents().values()) == {0}, cls.dissents()
+
+    @classmethod
+    def ask(cls, expected, total=QUESTIONS, server=None, connection=None):
+        return dns.ask_all(connection or cls.connection, server or cls.appliance.server,
+                           cls.questions, expected, window=16, timeout=30, total=total)
+
+    @classmethod
+    def dissents(cls):
+        return {replica["name"]: replica["dissent"]
+                for replica in cls.appliance.group_status()["replicas"]}
+
+    def right(self, total=TOTAL):
+        """Every question is answered, as before; returns who dissented how often."""
+        before = self.dissents()
+        tally, _ = self.ask(self.expected, total)
+        self.assertEqual((tally.wrong, tally.lost, tally.right), (0, 0, total),
+                         f"{tally.wrongs}\n{self.appliance.report()}")
+        now = self.dissents()
+        return {name: now[name] - before[name] for name in now if now[name] != before[name]}
+
+    def test_known_answers(self):
+        for words, known in ((["www.example.", "A"], "192.0.2.80\n192.0.2.81\n192.0.2.82"),
+                             (["mail.example.", "AAAA"], "2001:db8::10")):
+            for server in (replicas.ADDRESS, replicas.ADDRESS6):
+                said = self.appliance.client.run(["dig", "+short", "+time=30", f"@{server}", *words])
+                self.assertEqual("\n".join(sorted(said.stdout.split())), known)
+
+    def test_ipv6_as_well(self):
+        with self.appliance.client.socket(socket.AF_INET6) as connection:
+            tally, _ = self.ask(self.expected, 100, (replicas.ADDRESS6, 53), connection)
+        self.assertEqual((tally.wrong, tally.lost, tally.right), (0, 0, 100), tally.wrongs)
+
+    def test_one_lies_while_another_is_paused_in_turn(self):
+        kinds = {name: dom0.domain_json(self.appliance.domain(name))["config"]["c_info"]["type"]
+                 for name in replicas.REPLICAS}
+        self.assertEqual(kinds, {"first": "pv", "second": "pv", "third": "pvh"})
+        for liar, paused in (("second", "first"), ("third", "second")):
+            with self.subTest(liar=liar, paused=paused):
+                self.serve(liar, re.sub(r"(\sA\s+)\d+\.\d+\.\d+\.\d+", rf"\g<1>{LIE}", self.zone))
+                self.assertEqual(set(self.right()), {liar})
+                self.serve(liar, self.zone)
+                number = self.appliance.domain(paused)
+                dom0.guests.run("xl", "pause", number)
+                try:
+                    self.assertEqual(self.right(), {})
+                finally:
+                    dom0.guests.run("xl", "unpause", number)
+                self.assertEqual(self.right(), {})
+
+    def serve(self, name, zone):
+        """Has a replica serve this zone, from now on."""
+        replicas.zone_of(name).write_text(zone)
+        self.appliance.quorate("replica", "restart", f"dns/{name}")
+        self.appliance.wait_admitted(WITHIN_S)
+
+
+if __name__ == "__main__":
+    unittest.main()

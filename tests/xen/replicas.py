@@ -36,7 +36,7 @@ READY_SECONDS = 120
 # group: (port, more of the service, state, image and kind of domain of each replica)
 GROUPS = {
     "counter": (7000, 'matcher = "0:8"\n', "log", [("counter", "pv")] * 3),
-    "echo": (7, 'matcher = "0:4"\n', "none", [("echo", "pv")] * 3),
+    "echo": (7, 'matcher = "0:4"\n', "none", [("echo", "pv"), ("echo", "pvh"), ("echo", "pv")]),
     "dns": (53, 'matcher = "dns"\nrefuse = ["any", "chaos", "opcodes"]\n', "none",
             [("nsd", "pv"), ("knot", "pv"), ("nsd", "pvh")]),
 }
@@ -58,8 +58,9 @@ def replica_text(name, image, kind, zone):
     values = {"type": kind, "kernel": said["kernel"], "kernel_sha256": said["kernel_sha256"],
               "ramdisk": said["ramdisk"], "ramdisk_sha256": said["ramdisk_sha256"],
               # nsd runs out of 128 MB in a PVH domain
-              "memory_mb": said["memory_mib"] + (64 if kind == "pvh" else 0), "health_timeout_ms": HEALTHY_MS,
-              "command_line": f"{said['command_line']} mitigations=off"}
+              "memory_mb": said["memory_mib"] + (64 if kind == "pvh" else 0),
+              "health_timeout_ms": HEALTHY_MS,
+              "command_line": f"{said['command_line']} mitigations=off sysrq_always_enabled"}
     lines = [f"{key} = {json.dumps(value)}" for key, value in values.items()]
     if zone:
         lines.append(f'copies = {{ "example.zone" = {json.dumps(str(zone))} }}')

@@ -127,7 +127,8 @@ class Keeper {
         const auto found =
             std::find_if(domains->begin(), domains->end(),
                          [&](const DomainFacts& each) { return each.uuid == order_.uuid; });
-        if (found == domains->end()) {
+        // A dying one only waits for whoever still has its memory mapped: the proxy.
+        if (found == domains->end() || found->state == State::dying) {
             static_cast<void>(remove_devices(store_, order_.domain, order_.uuid));
             return "was destroyed by somebody else";
         }

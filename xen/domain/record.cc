@@ -103,7 +103,7 @@ recovery::ReplicaFacts facts_of(const Record& record, const std::vector<DomainFa
             is_alive(record, domains)
                 ? std::string(text(record.phase))
                 : std::string("whoever started it was killed while it was ") + text(record.phase);
-    } else if (domain == nullptr) {
+    } else if (domain == nullptr || domain->state == State::dying) {
         facts.detail = "its domain is gone; it was " + record.detail;
     } else if (!is_the_started_one(record, *domain)) {
         facts.detail = "its domain was replaced by domain " + std::to_string(domain->id.value) +

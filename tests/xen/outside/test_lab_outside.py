@@ -119,8 +119,8 @@ class Down(unittest.TestCase):
         process.kill()
         process.wait()
         eventually(lambda: gone(qemu), "QEMU has ended")
-        self.assertEqual(in_dom0("true").returncode, 0)
-        self.assertFalse(where.exists(), "its files are still there")
+        # Whoever comes next sweeps it away, unless a thread of QEMU is still about to end.
+        eventually(lambda: in_dom0("true").returncode == 0 and not where.exists(), "its files are gone")
 
 
 class Standing(unittest.TestCase):

@@ -25,8 +25,8 @@ struct PoolSizes {
     std::uint32_t workers = 1;             // each has a cache,
     std::uint32_t cache_per_worker = 256;  // of this many packets (x 1.5)
     std::uint16_t private_bytes = 0;       // per packet, multiple of 8
-    // A packet's bytes within one 4 KiB page each: a grant copy across two costs two operations. Not
-    // for ports on physical devices.
+    // A packet's bytes within one 4 KiB page each: a grant copy across two costs two operations.
+    // Not for ports on physical devices.
     bool within_pages = false;
 };
 
@@ -35,7 +35,8 @@ struct Pools {
     rte_mempool* jumbo = nullptr;
 };
 
-// What make_pools() will take of eal.memory_mb (within_pages: of the machine), rounded up, driver needs not included.
+// What make_pools() will take of eal.memory_mb (within_pages: of the machine), rounded up, driver
+// needs not included.
 std::size_t pool_memory_bytes(const PoolSizes& sizes);
 
 // The error says how much memory to give. Names must be free: one set of pools in a process.

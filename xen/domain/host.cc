@@ -161,8 +161,8 @@ Host::Done Host::bring_up(Boot& boot) {
         if (!*changed) return tl::unexpected(std::string("somebody has cleaned it up meanwhile"));
         return {};
     };
-    auto store = store::Store::open(connect_);
-    if (!store) return tl::unexpected(store.error().what);
+    auto store = living_store();
+    if (!store) return tl::unexpected(store.error());
     recovery::Log(paths_.log(record.name)).note(begin_mark(record.name));
 
     const auto domain = build(record, *boot.image);
@@ -253,6 +253,14 @@ Host::Result<recovery::ReplicaFacts> Host::start(const ReplicaName& name) {
     return facts_of(boot->record, domains ? *domains : std::vector<DomainFacts>());
 }
 
+// One that answers: a xenstored that hangs takes connections, too.
+tl::expected<store::Store, std::string> Host::living_store() const {
+    auto opened = store::Store::open(connect_);
+    if (!opened) return tl::unexpected(opened.error().what);
+    if (auto answer = opened->list("/"); !answer) return tl::unexpected(answer.error().what);
+    return std::move(*opened);
+}
+
 // Ends everything that belongs to a record, and the record last. May be repeated by anybody.
 Host::Done Host::end(const Record& record) {
     // Its latest form: the keeper is in it, and the domain's number.
@@ -261,22 +269,27 @@ Host::Done Host::end(const Record& record) {
     if (const auto now = read_record(file); now && *now && (*now)->uuid == record.uuid) {
         latest = **now;
     }
+    const auto domains = machine_->domains();
+    if (!domains) return tl::unexpected(domains.error());
+    const DomainFacts* domain = find_domain(latest, *domains);
+    std::optional<store::Store> store;
+    if (domain != nullptr || latest.domain) {
+        // Asked first, since libxl would wait for a dead xenstored until its deadline.
+        auto opened = living_store();
+        if (!opened) return tl::unexpected(opened.error());
+        store = std::move(*opened);
+    }
     if (latest.keeper.pid != 0) {
         recovery::send_signal(latest.keeper, SIGTERM);
         if (!recovery::wait_for_end(latest.keeper, keeper_grace)) {
             recovery::send_signal(latest.keeper, SIGKILL);
         }
     }
-    const auto domains = machine_->domains();
-    if (!domains) return tl::unexpected(domains.error());
     // A dying one goes when the last of those who map its memory, the proxy, lets go of it.
-    const DomainFacts* domain = find_domain(latest, *domains);
     if (domain != nullptr && domain->state != State::dying) {
         if (auto done = machine_->destroy(domain->id, latest.uuid); !done) return done;
     }
     if (latest.domain) {
-        auto store = store::Store::open(connect_);
-        if (!store) return tl::unexpected(store.error().what);
         if (auto done = remove_devices(*store, *latest.domain, latest.uuid); !done) {
             return tl::unexpected(done.error().what);
         }
@@ -334,69 +347,6 @@ Host::Result<std::vector<recovery::ReplicaFacts>> Host::inspect() {
     if (!domains) return tl::unexpected(HostError{domains.error()});
     for (const Record& record : *records) all.push_back(facts_of(record, *domains));
     return all;
-}
-
-tl::expected<unsigned, std::string> Host::clean_records(const std::vector<DomainFacts>& domains) {
-    const auto records = read_records(paths_);
-    if (!records) return tl::unexpected(records.error());
-    unsigned removed = 0;
-    for (const Record& record : *records) {
-        if (is_alive(record, domains)) continue;
-        // Since the domains were listed it may have been started, and be healthy.
-        const auto again = machine_->domains();
-        if (!again) return tl::unexpected(again.error());
-        const auto now = read_record(paths_.record(record.name));
-        if (!now) return tl::unexpected(now.error());
-        if (!*now || (*now)->uuid != record.uuid || is_alive(**now, *again)) continue;
-        if (auto done = end(record); !done) return tl::unexpected(done.error());
-        ++removed;
-    }
-    return removed;
-}
-
-// Domains with our mark, and backends, that no record knows.
-tl::expected<unsigned, std::string> Host::clean_strays(store::Store& store,
-                                                       const std::vector<DomainFacts>& domains) {
-    // After the domains were listed: every one of ours that is in the list was in a record before.
-    const auto records = read_records(paths_);
-    if (!records) return tl::unexpected(records.error());
-    const auto is_known = [&](const Uuid& uuid) {
-        return std::any_of(records->begin(), records->end(),
-                           [&](const Record& record) { return record.uuid == uuid; });
-    };
-    unsigned removed = 0;
-    for (const DomainFacts& domain : domains) {
-        if (domain.id == domain_0 || is_known(domain.uuid)) continue;
-        const auto ours = is_marked(store, domain.id, config_.name);
-        if (!ours) return tl::unexpected(ours.error().what);
-        if (!*ours) continue;
-        if (auto done = machine_->destroy(domain.id, domain.uuid); !done) {
-            return tl::unexpected(done.error());
-        }
-        ++removed;
-    }
-    const auto devices = devices_of(store, config_.name);
-    if (!devices) return tl::unexpected(devices.error().what);
-    for (const LeftDevice& device : *devices) {
-        if (is_known(device.uuid)) continue;
-        if (auto done = remove_devices(store, device.domain, device.uuid); !done) {
-            return tl::unexpected(done.error().what);
-        }
-        ++removed;
-    }
-    return removed;
-}
-
-Host::Result<unsigned> Host::clean() {
-    const auto domains = machine_->domains();
-    if (!domains) return tl::unexpected(HostError{domains.error()});
-    auto store = store::Store::open(connect_);
-    if (!store) return tl::unexpected(HostError{store.error().what});
-    const auto dead = clean_records(*domains);
-    if (!dead) return tl::unexpected(HostError{dead.error()});
-    const auto strays = clean_strays(*store, *domains);
-    if (!strays) return tl::unexpected(HostError{strays.error()});
-    return *dead + *strays;
 }
 
 Host::Result<void> Host::dump(const ReplicaName& name, const std::filesystem::path& file) {

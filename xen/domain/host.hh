@@ -52,6 +52,7 @@ class Host {
     Done admit(const Boot& boot);
     tl::expected<DomainId, std::string> build(const Record& record, const config::XenImage& image);
     Done bring_up(Boot& boot);
+    tl::expected<store::Store, std::string> living_store() const;
     Done await_health(const Boot& boot, store::Store& store);
     Done end(const Record& record);
     tl::expected<DomainFacts, std::string> living(const recovery::ReplicaName& name);

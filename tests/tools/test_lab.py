@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 import select
+import shutil
 import socket
 import subprocess
 import sys
@@ -110,17 +111,37 @@ class Store(WithCache):
             store.made("layers", "aa", half, print)
         self.assertEqual(store.contents("layers"), [])
         (store.place("layers", ".making-aa")).mkdir()  # as a kill would leave it
-        whole = store.made("layers", "aa", lambda scratch: (scratch / "all").write_text("x"), print)
-        self.assertEqual([path.name for path in whole.iterdir()], ["all"])
+        whole = store.made("layers", "aa", lambda scratch: (scratch / "all").write_text("x") and None,
+                           print)
+        self.assertEqual((whole / "all").read_text(), "x")
         again = store.made("layers", "aa", lambda scratch: self.fail("made twice"), print)
         self.assertEqual(again, whole)
         self.assertFalse(store.place("layers", ".making-aa").exists())
+
+    def test_what_stands_on_something_else_goes_with_it(self):
+        def image():
+            return store.made("images", "aa", lambda scratch: None, print)
+
+        times = []
+
+        def layer():
+            return store.made("layers", "bb", lambda scratch: times.append(1) or [image()], print)
+
+        layer()
+        os.utime(image(), (1, 1))
+        layer()
+        self.assertEqual(len(times), 1)
+        self.assertGreater(image().stat().st_mtime, 1, "a use of the layer is one of the image")
+        shutil.rmtree(image())
+        image()  # the same key, but not the same bytes
+        layer()
+        self.assertEqual(len(times), 2)
 
     def test_old_ones_are_forgotten_but_not_recent_ones(self):
         for number in range(store.KEPT["layers"] + 3):
             directory = store.place("layers", f"{number:04x}")
             directory.mkdir(parents=True)
-            age = 10 if number < store.KEPT["layers"] + 2 else 2 * store.FORGET_AFTER_S
+            age = 10 if number < store.KEPT["layers"] + 2 else 2 * store.FORGET_AFTER_S["layers"]
             os.utime(directory, (directory.stat().st_mtime - age,) * 2)
         store.forget_old("layers")
         self.assertEqual(len(store.contents("layers")), store.KEPT["layers"] + 2)

@@ -86,6 +86,7 @@ def dom0_layer(say):
             machine.stop()
         describe(scratch, "dom0", None, time.monotonic() - begin,
                  {"xen": hypervisor.version, "kernel": kernel.version, "image": dom0.key()})
+        return [image]
 
     return Layer(store.made("layers", key, make, say))
 
@@ -123,6 +124,7 @@ def prepared_layer(command, inputs, image_names, say, name=None):
             machine.stop()
         describe(scratch, name or "prepared", below.directory.name, time.monotonic() - begin,
                  {"command": command, "files": sorted(marks)})
+        return [below.directory]
 
     return Layer(store.made("layers", key, make, say))
 

@@ -7,11 +7,12 @@
 
 CACHE is that of guest/image/packages.py, outside the repository. A key is the hash of everything
 that matters to what is behind it, so nothing is ever out of date: it is only unused, and of each
-kind only the latest few are kept.
+kind only the latest few are kept. What stands on something else (a layer on another, or on an image)
+keeps that in use, and is worth nothing without exactly that: the same key built again is another.
 
 Known limit: two that build the same thing at once do it one after the other, and the second finds it
 done; an unused thing can be forgotten while a process still computes with its name (it is kept for
-an hour at least).
+some minutes at least).
 """
 
 import contextlib
@@ -30,7 +31,9 @@ sys.path.insert(0, str(TOP / "guest" / "image"))
 import packages  # noqa: E402 (its place is guest/image)
 
 KEPT = {"images": 2, "layers": 6, "trees": 4}
-FORGET_AFTER_S = 3600
+FORGET_AFTER_S = {"images": 3600, "layers": 3600, "trees": 600}
+FORMAT = 2  # of what is in these directories; part of every key
+STANDS_ON = "stands_on.json"  # {path of a directory: its identity}
 
 
 class Failure(Exception):
@@ -43,7 +46,7 @@ def home():
 
 def key_of(parts):
     """The key of something made of these parts (anything JSON can say)."""
-    text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
+    text = json.dumps([FORMAT, parts], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -71,23 +74,47 @@ def locked(path, say_waiting=None):
 
 
 def made(kind, key, make, say):
-    """The directory of this key; make(scratch directory) fills it if it is not there."""
+    """The directory of this key; make(scratch directory) fills it if it is not there, and returns
+    the directories that it stands on, if any."""
     target = place(kind, key)
-    if not target.is_dir():
+    if not in_use(target):
         lock = target.parent / f".lock-{key}"
         with locked(lock, lambda: say(f"another process is making {kind[:-1]} {key}; waiting")):
             scratch = target.parent / f".making-{key}"
             shutil.rmtree(scratch, ignore_errors=True)  # of one that was interrupted
-            if not target.is_dir():
+            if not in_use(target):
+                shutil.rmtree(target, ignore_errors=True)  # what it stood on has gone
                 scratch.mkdir()
                 try:
-                    make(scratch)
+                    below = make(scratch) or []
+                    (scratch / "id").write_text(os.urandom(16).hex())
+                    (scratch / STANDS_ON).write_text(json.dumps(
+                        {str(path): identity(path) for path in below}))
                     scratch.rename(target)
                 finally:
                     shutil.rmtree(scratch, ignore_errors=True)
         forget_old(kind)
-    os.utime(target)  # its last use
     return target
+
+
+def identity(directory):
+    """Tells what was built here from what is built here another time; None where nothing is."""
+    try:
+        return (pathlib.Path(directory) / "id").read_text()
+    except OSError:
+        return None
+
+
+def in_use(directory):
+    """Whether it is there, with all that it stands on; that is used now, all of it."""
+    try:
+        below = json.loads((directory / STANDS_ON).read_text())
+        if any(identity(path) != known for path, known in below.items()):
+            return False
+        os.utime(directory)
+    except (OSError, ValueError):
+        return False
+    return all(in_use(pathlib.Path(path)) for path in below)
 
 
 def contents(kind):
@@ -98,7 +125,7 @@ def contents(kind):
 
 def forget_old(kind):
     for path, used in contents(kind)[KEPT[kind]:]:
-        if time.time() - used > FORGET_AFTER_S:
+        if time.time() - used > FORGET_AFTER_S[kind]:
             shutil.rmtree(path, ignore_errors=True)
 
 

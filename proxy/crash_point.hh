@@ -1,6 +1,7 @@
 // Instants at which a test kills the process: between the log, the clones and the reply of a
-// stateful group. The program proper is linked with crash_point_none.cc, a test binary with
-// crash_point_armed.cc; a unit test brings a function of its own.
+// stateful group, and between the responses of a domain's ring and their publication. The program
+// proper is linked with crash_point_none.cc, a test binary with crash_point_armed.cc; a unit test
+// brings a function of its own.
 #pragma once
 
 #include <array>
@@ -19,9 +20,11 @@ enum class CrashPoint : std::uint8_t {
     replied,    // the reply waits in the client port's transmit buffer
     left,       // the client port has taken it
     replayed,   // a copy from the log waits in a transmit buffer
+    written,    // responses lie over requests in a domain's ring; the domain does not see them yet
 };
-constexpr auto crash_point_names = std::to_array<std::string_view>(
-    {"appended", "cloned", "intent", "sent", "delivered", "agreed", "replied", "left", "replayed"});
+constexpr auto crash_point_names =
+    std::to_array<std::string_view>({"appended", "cloned", "intent", "sent", "delivered", "agreed",
+                                     "replied", "left", "replayed", "written"});
 
 void crash_point(CrashPoint where);
 

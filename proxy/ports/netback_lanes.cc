@@ -10,6 +10,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "proxy/crash_point.hh"
 #include "proxy/packet.hh"
 #include "wire/checksum.hh"
 #include "wire/frame.hh"
@@ -252,6 +253,7 @@ void NetbackLanes::settle_arriving(Lane& lane, LaneCounters& counters) {
     lane.idle_wakes = 0;
     if (lane.muted) lane.queue->channels->listen();
     lane.muted = false;
+    crash_point(CrashPoint::written);
     if (lane.queue->tx.publish()) lane.queue->channels->notify_tx();
 }
 
@@ -267,6 +269,7 @@ void NetbackLanes::settle_leaving(Lane& lane, LaneCounters& counters) {
     counters.frames_out.add(lane.leaving_count);
     rte_pktmbuf_free_bulk(done.data(), lane.leaving_count);
     lane.leaving_count = 0;
+    crash_point(CrashPoint::written);
     if (lane.queue->rx.publish()) lane.queue->channels->notify_rx();
 }
 

@@ -154,9 +154,9 @@ class Running:
     def proxy_pid(self):
         return int((HOME / "proxy.pid").read_text())
 
-    def start_proxy(self):
+    def start_proxy(self, **options):
         """Again, after it was killed; returns when it answers."""
-        start_proxy()
+        start_proxy(**options)
         harness.wait_until(self.status, READY_SECONDS, "the proxy answers", pause_s=0.1)
 
     def report(self):
@@ -175,12 +175,12 @@ class ClientNamespace(harness.Namespace):
         self.lab, self.name, self.pid = None, "client", pid
 
 
-def start_proxy():
+def start_proxy(program="quorate-proxy", **environment):
     """The proxy in a session of its own, so that it outlives us."""
     with (HOME / "proxy.log").open("ab") as log:
-        proxy = subprocess.Popen([BUILD / "proxy" / "quorate-proxy", "--config", HOME / "config.toml"],
+        proxy = subprocess.Popen([BUILD / "proxy" / program, "--config", HOME / "config.toml"],
                                  stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                 start_new_session=True)
+                                 env={**os.environ, **environment}, start_new_session=True)
     (HOME / "proxy.pid").write_text(f"{proxy.pid}\n")
     return proxy
 

@@ -1,5 +1,6 @@
 """The proxy killed with SIGKILL under load, again and again, while three domains stay: each time it
-adopts their live rings, service resumes, nothing is rebooted, and no answer is wrong.
+adopts their live rings, service resumes, nothing is rebooted, and no answer is wrong. Also killed by
+itself just where a ring's responses are written over its requests and not published yet.
 
 The service is the echo, which remembers nothing: what was under way at a kill may go unanswered, and
 the client asks again. Known limit: the time to resume is printed, and held to a bound that suits an
@@ -26,6 +27,7 @@ import replicas  # noqa: E402
 
 KILLS = int(os.environ.get("QUORATE_KILLS", "20"))
 RESUME_SECONDS_MAX = 60
+PASSES = (1, 2, 3, 20, 101)  # of the crash point: of either ring, of any domain
 SIZES = (8, 64, 500, 1400)
 
 
@@ -116,6 +118,34 @@ class Kills(unittest.TestCase):
               f"{max(spent):.1f} s")
         appliance.wait_admitted()
         self.assertEqual(dom0.domains(), domains)
+
+    def test_killed_between_writing_responses_and_publishing_them(self):
+        appliance = replicas.Running("echo")
+        appliance.wait_admitted()
+        domains = dom0.domains()
+        with appliance.client.socket() as connection:
+            load = Load(connection, appliance.server)
+            load.start()
+            try:
+                for number in PASSES:
+                    self.wait_for_answers(load, time.monotonic(), "before a kill")
+                    os.kill(appliance.proxy_pid(), signal.SIGKILL)
+                    dying = replicas.start_proxy("quorate-proxy-crashing",
+                                                 QUORATE_CRASH_POINT=f"written:{number}")
+                    self.assertEqual(dying.wait(RESUME_SECONDS_MAX), -signal.SIGKILL)
+                    appliance.start_proxy()
+                    self.wait_for_answers(load, time.monotonic(), f"after pass {number}")
+                    self.assertEqual(load.wrong, [])
+            except AssertionError:
+                print(appliance.report())
+                raise
+            finally:
+                load.stop()
+        appliance.wait_admitted()
+        self.assertEqual(dom0.domains(), domains)
+        for replica in appliance.group_status()["replicas"]:
+            self.assertIsNone(replica["netback"]["violation"])
+            self.assertEqual((replica["dissent"], replica["suspect"]), (0, False))
 
     def wait_for_answers(self, load, since, what):
         harness.wait_until(lambda: load.last_answer > since, RESUME_SECONDS_MAX,

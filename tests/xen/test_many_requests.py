@@ -1,0 +1,89 @@
+"""Twenty thousand requests to three echoing domains (PV and PVH) behind our netback: every answer is
+right, nobody is blamed for anything, every packet and every grant is accounted for.
+
+QUORATE_REQUESTS says how many; QUORATE_LONG=1 asks a million.
+"""
+
+import os
+import select
+import struct
+import time
+import unittest
+
+import dom0
+
+LAB = ["--appliance", "echo"]
+dom0.enter()
+
+import harness  # noqa: E402 (dom0 says where it is)
+import replicas  # noqa: E402
+
+LONG = 1_000_000 if os.environ.get("QUORATE_LONG") else 20_000
+REQUESTS = int(os.environ.get("QUORATE_REQUESTS", LONG))
+WINDOW = 48
+SIZES = (8, 60, 64, 500, 1400, 1472)
+AGAIN_S = 10
+
+
+class ManyRequests(unittest.TestCase):
+    def ask(self, connection, server):
+        """All of them, in a window; returns (how many had to be asked again, what was wrong)."""
+        connection.setblocking(False)
+        waiting, sent, again, wrong = {}, 0, 0, []
+        end = time.monotonic() + 900 * max(1, REQUESTS // 20_000)
+        while (sent < REQUESTS or waiting) and not wrong:
+            self.assertLess(time.monotonic(), end, f"{sent} sent, {len(waiting)} unanswered")
+            while sent < REQUESTS and len(waiting) < WINDOW:
+                sent += 1
+                data = struct.pack("!I", sent) * (SIZES[sent % len(SIZES)] // 4)
+                waiting[sent] = (data, time.monotonic())
+                connection.sendto(data, server)
+            select.select([connection], [], [], 0.5)
+            while True:
+                try:
+                    answer = connection.recv(4096)
+                except BlockingIOError:
+                    break
+                number = struct.unpack("!I", answer[:4].ljust(4, b"\0"))[0]
+                data, _ = waiting.pop(number, (None, 0))
+                if answer != data and data is not None:
+                    wrong.append(f"{number}: {answer[:16].hex()}")
+            now = time.monotonic()
+            for number, (data, when) in list(waiting.items()):
+                if now - when > AGAIN_S:
+                    again += 1
+                    waiting[number] = (data, now)
+                    connection.sendto(data, server)
+        return again, wrong
+
+    def test_all_are_right_and_nobody_is_blamed(self):
+        appliance = replicas.Running("echo")
+        appliance.wait_admitted()
+        before = appliance.group_status()
+        copies = appliance.status()["grant_copies"]
+        began = time.monotonic()
+        with appliance.client.socket() as connection:
+            again, wrong = self.ask(connection, appliance.server)
+        spent = time.monotonic() - began
+        self.assertEqual(wrong, [])
+        after = appliance.group_status()
+        self.assertGreaterEqual(after["agreed"] - before["agreed"], REQUESTS)
+        self.assertEqual(after["split"], before["split"])
+        for replica, earlier in zip(after["replicas"], before["replicas"]):
+            self.assertEqual(replica["dissent"], earlier["dissent"], replica["name"])
+            self.assertEqual(replica["standing"], "admitted")
+            netback = replica["netback"]
+            self.assertIsNone(netback["violation"])
+            self.assertEqual((netback["refused_grants"], netback["failed_copies"]), (0, 0))
+        harness.wait_until(lambda: appliance.status()["conservation"]["balanced"], 30,
+                           "every packet is accounted for", pause_s=0.2)
+        now = appliance.status()["grant_copies"]
+        calls, segments = (now[key] - copies[key] for key in ("calls", "segments"))
+        print(f"{REQUESTS} requests in {spent:.0f} s, {again} asked again; {calls / REQUESTS:.2f} "
+              f"copies a request, {segments / calls:.1f} segments a copy")
+        # A frame is within one page on both sides: three clones and three replies a request.
+        self.assertLess(segments / REQUESTS, 6.5)
+
+
+if __name__ == "__main__":
+    unittest.main()

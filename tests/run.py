@@ -310,7 +310,6 @@ SUITES = [
     Suite("bench", "benchmarks, tiny, so that they do not rot", meson_tests("release", "bench"), 600),
     Suite("netns", "the real programs and services in namespaces",
           python_tests("tests/netns/test_*.py"), 1200),
-    Suite("xen", "real Xen under emulation: the lab, and what runs in its Dom0", xen, 3000),
     Suite("demo", "the demo shows what it says", demo, 600),
     Suite("asan", "unit, golden and sim under AddressSanitizer and UBSan",
           meson_tests("asan", "unit", "golden", "sim"), 2400),
@@ -318,6 +317,7 @@ SUITES = [
     Suite("fuzz", "each fuzzer, briefly", meson_tests("fuzz", "fuzz"), 1800),
     Suite("clang", "clang++, warnings are errors", build("clang"), 2400),
     Suite("tidy", "clang-tidy over the pure parts", tidy, 600),
+    Suite("xen", "real Xen under emulation: the lab, and what runs in its Dom0", xen, 3000),
 ]
 
 

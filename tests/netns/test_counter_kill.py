@@ -51,6 +51,8 @@ class Load(threading.Thread):
             time.sleep(0.003)  # pause: the rate of the trickle
 
     def run(self):
+        # On one processor: a veth queues by processor, and what is sent on two may overtake.
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
         try:
             while not self.stopping:
                 self.client.ask(*((64, 64) if self.heavy else (8, 8)), timeout=0.4, pace=self.pace)

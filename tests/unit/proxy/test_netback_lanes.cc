@@ -1,6 +1,8 @@
 // A worker's lanes against frontends in memory: bytes that arrive, copies that are refused, and
 // packets that all come back to their pool.
+#include <array>
 #include <cstring>
+#include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -30,9 +32,13 @@ struct CountedChannels final : xen::netback::EventChannels {
     bool pending = false;
 };
 
+// Slots live as long as the lanes.
+using Slots = std::array<xen::netback::QueueSlot, 4>;
+
 // A guest with one queue, connected to a lane.
 struct Guest {
-    explicit Guest(NetbackLanes& lanes, unsigned number, tests::Grants& pages) : grants(pages) {
+    Guest(NetbackLanes& its_lanes, Slots& slots, unsigned number, tests::Grants& pages)
+        : lanes(its_lanes), grants(pages), slot(slots[number]) {
         queue.tx.begin(tx.page(), &tx_shadow);
         queue.rx.begin(rx.page(), &rx_shadow, {.scatter_gather = true});
         queue.channels = &channels;
@@ -41,6 +47,13 @@ struct Guest {
         lanes.use(number, &slot);
         lanes.exchange();  // takes it up
     }
+    ~Guest() {
+        slot.offer(nullptr);
+        lanes.exchange();
+        EXPECT_FALSE(slot.uses(&queue));
+    }
+    Guest(const Guest&) = delete;
+    Guest& operator=(const Guest&) = delete;
 
     // A frame of so many bytes, each `fill`, in one page.
     grant_ref_t send(unsigned length, unsigned fill, unsigned offset = 0) {
@@ -57,14 +70,15 @@ struct Guest {
         return grant;
     }
 
+    NetbackLanes& lanes;
     tests::Grants& grants;
+    xen::netback::QueueSlot& slot;
     tests::FrontRing<xen::netback::TxRing> tx;
     tests::FrontRing<xen::netback::RxRing> rx;
     xen::netback::RingShadow<xen::netback::TxRing> tx_shadow{};
     xen::netback::RingShadow<xen::netback::RxRing> rx_shadow{};
     CountedChannels channels;
     Queue queue;
-    xen::netback::QueueSlot slot;
 };
 
 class Lanes : public testing::Test {
@@ -97,12 +111,13 @@ class Lanes : public testing::Test {
 
     Pools pools_;
     tests::Grants grants_;
+    Slots slots_;
     std::unique_ptr<NetbackLanes> lanes_;
 };
 
 TEST_F(Lanes, FramesOfAllGuestsArriveInOneCopy) {
-    Guest a(*lanes_, 0, grants_);
-    Guest b(*lanes_, 1, grants_);
+    Guest a(*lanes_, slots_, 0, grants_);
+    Guest b(*lanes_, slots_, 1, grants_);
     for (unsigned i = 0; i < 5; ++i) a.send(60 + i, 10 + i);
     b.send(1514, 99, 2000);
     const std::uint64_t copies = lanes_->copies();
@@ -125,7 +140,7 @@ TEST_F(Lanes, FramesOfAllGuestsArriveInOneCopy) {
 }
 
 TEST_F(Lanes, PacketsLieWithinAPage) {
-    Guest guest(*lanes_, 0, grants_);
+    Guest guest(*lanes_, slots_, 0, grants_);
     for (unsigned i = 0; i < 32; ++i) guest.send(1514, i);
     lanes_->exchange();
     for (rte_mbuf* one : receive(0)) {
@@ -136,7 +151,7 @@ TEST_F(Lanes, PacketsLieWithinAPage) {
 }
 
 TEST_F(Lanes, AFrameOfManyPiecesBecomesAChain) {
-    Guest guest(*lanes_, 0, grants_);
+    Guest guest(*lanes_, slots_, 0, grants_);
     for (unsigned i = 0; i < 3; ++i) {
         const grant_ref_t grant = grants_.grant();
         std::memset(grants_.bytes(grant), static_cast<int>(i + 1), 4096);
@@ -157,8 +172,8 @@ TEST_F(Lanes, AFrameOfManyPiecesBecomesAChain) {
 }
 
 TEST_F(Lanes, ARefusedGrantCostsItsFrameOnly) {
-    Guest liar(*lanes_, 0, grants_);
-    Guest honest(*lanes_, 1, grants_);
+    Guest liar(*lanes_, slots_, 0, grants_);
+    Guest honest(*lanes_, slots_, 1, grants_);
     grants_.revoke(liar.send(60, 1));
     liar.send(60, 2);
     honest.send(60, 3);
@@ -178,7 +193,7 @@ TEST_F(Lanes, ARefusedGrantCostsItsFrameOnly) {
 }
 
 TEST_F(Lanes, AFailedCopyIsNobodysFault) {
-    Guest guest(*lanes_, 0, grants_);
+    Guest guest(*lanes_, slots_, 0, grants_);
     guest.send(60, 1);
     grants_.fail_with = ENOMEM;
     lanes_->exchange();
@@ -189,8 +204,8 @@ TEST_F(Lanes, AFailedCopyIsNobodysFault) {
 }
 
 TEST_F(Lanes, ABrokenRingIsLeftAloneAndTold) {
-    Guest liar(*lanes_, 0, grants_);
-    Guest honest(*lanes_, 1, grants_);
+    Guest liar(*lanes_, slots_, 0, grants_);
+    Guest honest(*lanes_, slots_, 1, grants_);
     liar.tx.shared().req_prod = 5'000;
     honest.send(60, 3);
     lanes_->exchange();
@@ -203,8 +218,8 @@ TEST_F(Lanes, ABrokenRingIsLeftAloneAndTold) {
 }
 
 TEST_F(Lanes, WithoutMemoryAFrameIsLostAndNoneIsMixedUp) {
-    Guest a(*lanes_, 0, grants_);
-    Guest b(*lanes_, 1, grants_);
+    Guest a(*lanes_, slots_, 0, grants_);
+    Guest b(*lanes_, slots_, 1, grants_);
     std::vector<rte_mbuf*> all(511);
     ASSERT_EQ(rte_pktmbuf_alloc_bulk(pools_.packets, all.data(), 510), 0);  // one is left
     for (unsigned i = 0; i < 3; ++i) {
@@ -226,8 +241,8 @@ TEST_F(Lanes, WithoutMemoryAFrameIsLostAndNoneIsMixedUp) {
 }
 
 TEST_F(Lanes, FramesToGuestsLeaveInOneCopy) {
-    Guest a(*lanes_, 0, grants_);
-    Guest b(*lanes_, 1, grants_);
+    Guest a(*lanes_, slots_, 0, grants_);
+    Guest b(*lanes_, slots_, 1, grants_);
     const grant_ref_t of_a = a.post();
     const grant_ref_t of_b = b.post();
     rte_mbuf* clone = packet(200, 0x33);
@@ -245,7 +260,7 @@ TEST_F(Lanes, FramesToGuestsLeaveInOneCopy) {
 }
 
 TEST_F(Lanes, AGuestWithoutPagesTakesNothing) {
-    Guest guest(*lanes_, 0, grants_);
+    Guest guest(*lanes_, slots_, 0, grants_);
     rte_mbuf* one = packet(60, 1);
     EXPECT_EQ(lanes_->send(0, &one, 1), 0);
     EXPECT_EQ(lanes_->counters(0).no_room.get(), 1u);
@@ -253,7 +268,7 @@ TEST_F(Lanes, AGuestWithoutPagesTakesNothing) {
 }
 
 TEST_F(Lanes, AQueueThatIsWithdrawnIsLetGoOf) {
-    Guest guest(*lanes_, 0, grants_);
+    Guest guest(*lanes_, slots_, 0, grants_);
     ASSERT_TRUE(guest.slot.uses(&guest.queue));
     guest.post();
     rte_mbuf* one = packet(60, 1);
@@ -268,7 +283,7 @@ TEST_F(Lanes, AQueueThatIsWithdrawnIsLetGoOf) {
 }
 
 TEST_F(Lanes, ARetiredLaneGivesBackWhatNobodyTook) {
-    Guest guest(*lanes_, 0, grants_);
+    Guest guest(*lanes_, slots_, 0, grants_);
     guest.send(60, 1);
     lanes_->exchange();
     guest.slot.offer(nullptr);
@@ -278,7 +293,7 @@ TEST_F(Lanes, ARetiredLaneGivesBackWhatNobodyTook) {
 }
 
 TEST_F(Lanes, AFloodOfNotificationsIsNotListenedTo) {
-    Guest guest(*lanes_, 0, grants_);
+    Guest guest(*lanes_, slots_, 0, grants_);
     for (unsigned i = 0; i < 1'000; ++i) {
         guest.channels.pending = true;
         lanes_->woke();

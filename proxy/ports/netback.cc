@@ -81,7 +81,8 @@ tl::expected<unsigned, std::string> open_netback_lane(const std::string& domain_
 }
 
 void close_netback_lane(unsigned lane) {
-    netback->service->close(netback->names[lane]);
+    // A lane that is not free in time stays taken: its slots may still be withdrawn.
+    if (!netback->service->close(netback->names[lane])) return;
     for (unsigned worker = 0; worker < netback->settings.workers; ++worker) {
         netback->lanes[worker]->retire(lane);
     }

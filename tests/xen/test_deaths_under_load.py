@@ -103,7 +103,14 @@ class Deaths(unittest.TestCase):
                 ("third", ["xl", "reboot", "{}"], "rebooted from inside"),
                 ("first", ["xl", "sysrq", "{}", "o"], "powered off")):
             with self.subTest(name=name, detail=detail):
-                self.comes_back(name, self.dies(name, how, detail))
+                try:
+                    self.comes_back(name, self.dies(name, how, detail))
+                except AssertionError:
+                    print(self.appliance.report())
+                    print(json.dumps(self.appliance.status()))
+                    print(f"client: {self.load.thread.is_alive()}, {self.load.right} right, "
+                          f"{self.load.missing} missing")
+                    raise
         self.load.end()
         self.assertEqual(self.load.wrong, [])
         self.assertEqual(len(dom0.domains()), len(domains), "nothing is left of those that ended")

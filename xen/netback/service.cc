@@ -81,22 +81,23 @@ void Service::open(const std::string& name, BackendType type, std::span<QueueSlo
     poke();
 }
 
-void Service::close(const std::string& name) {
+bool Service::close(const std::string& name) {
     const auto deadline = Clock::now() + close_timeout;
     {
         const std::lock_guard lock(mutex_);
         const auto found = served_.find(name);
-        if (found == served_.end()) return;
+        if (found == served_.end()) return true;
         found->second.closing = true;
     }
     poke();
     while (Clock::now() < deadline) {
         {
             const std::lock_guard lock(mutex_);
-            if (!served_.contains(name)) return;
+            if (!served_.contains(name)) return true;
         }
         std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }
+    return false;
 }
 
 DeviceStatus Service::status(const std::string& name) const {

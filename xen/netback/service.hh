@@ -47,8 +47,9 @@ class Service {
     // From now on, serve the first network device of the domain of that name. `slots` outlive
     // close().
     void open(const std::string& name, BackendType type, std::span<QueueSlot> slots);
-    // It is not served any more, by a successor neither. Returns when nothing of it is mapped.
-    void close(const std::string& name);
+    // It is not served any more, by a successor neither. True: nothing of it is mapped any more;
+    // false: that will be later, and its slots are not to be used for another until then.
+    bool close(const std::string& name);
     DeviceStatus status(const std::string& name) const;
     // Grows with every change of any device.
     unsigned changes() const { return changes_.load(std::memory_order_acquire); }

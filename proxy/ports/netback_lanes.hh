@@ -3,7 +3,7 @@
 // bytes of all guests move in one grant copy, in exchange().
 //
 // Where a copy fails, that frame is lost and its guest answered so; the others go on. A guest that
-// breaks the protocol has its ring left alone, and is told on: see violations().
+// breaks the protocol has its ring left alone, and is told on: LaneCounters.
 //
 // Known limits: a frame that a guest left to be segmented (TCP) stays one chain; nobody negotiates
 // that before TCP is spliced.

@@ -48,7 +48,6 @@ class GuestRx {
     // to be right.
     void answer(const FrameToGuest& frame, bool arrived, bool validated);
     bool publish() { return ring_.publish(); }  // true: notify the frontend
-    bool has_unpublished() const { return ring_.has_unpublished(); }
 
     Violation broken() const { return broken_; }
 

@@ -53,7 +53,6 @@ class GuestTx {
     void answer(const FrameFromGuest& frame, bool arrived);
     // True: notify the frontend.
     bool publish() { return ring_.publish(); }
-    bool has_unpublished() const { return ring_.has_unpublished(); }
     bool arm() { return broken_ == Violation::none && ring_.arm(); }
 
     // Why the ring is not used any more.

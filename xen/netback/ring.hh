@@ -117,7 +117,6 @@ class BackRing {
         of_shadow(shadow_->taken).store(next_, std::memory_order_release);
     }
 
-    Index unanswered() const { return next_ - answered_; }
     // What the oldest unanswered request asked.
     const Request& oldest() const { return shadow_->requests[answered_ % entries]; }
 
@@ -129,8 +128,6 @@ class BackRing {
         answered_ += 1;
     }
 
-    // Whether there are responses to publish.
-    bool has_unpublished() const { return answered_ != shadow_->published; }
     // True: the frontend asked to be notified of one of these.
     bool publish() {
         const Index before = shadow_->published;

@@ -4,7 +4,7 @@
 // (UDP_SEGMENT), so that the client is cheaper than what it measures.
 //
 // Known limit: one socket, so one flow and one source; a request lost for good holds its place in
-// the window for lost_after.
+// the window for --lost-ms.
 #include <algorithm>
 #include <array>
 #include <chrono>
@@ -31,7 +31,6 @@ constexpr unsigned burst_max = 64;
 constexpr std::size_t run_bytes_max = 65'000;
 constexpr std::size_t payload_max = 1472;
 constexpr int socket_buffer_bytes = 4 << 20;
-constexpr auto lost_after = std::chrono::milliseconds(500);
 
 [[noreturn]] void die(const std::string& what) {
     std::fprintf(stderr, "veth_load: %s\n", what.c_str());
@@ -63,8 +62,12 @@ struct Slot {
 
 class Load {
   public:
-    Load(int socket, unsigned window, std::size_t payload)
-        : socket_(socket), window_(window), payload_(payload), buffers_(burst_max) {
+    Load(int socket, unsigned window, std::size_t payload, Clock::duration lost_after)
+        : socket_(socket),
+          window_(window),
+          payload_(payload),
+          lost_after_(lost_after),
+          buffers_(burst_max) {
         for (unsigned i = 0; i < burst_max; ++i) {
             pieces_[i] = {buffers_[i].data(), 0};
             messages_[i].msg_hdr.msg_iov = &pieces_[i];
@@ -74,13 +77,13 @@ class Load {
 
     void run(std::chrono::duration<double> length) {
         const auto end = Clock::now() + std::chrono::duration_cast<Clock::duration>(length);
-        auto look_again = Clock::now() + lost_after / 4;
+        auto look_again = Clock::now() + lost_after_ / 4;
         for (;;) {
             const auto now = Clock::now();
             if (now >= end) break;
             if (now >= look_again) {
                 give_up_lost(now);
-                look_again = now + lost_after / 4;
+                look_again = now + lost_after_ / 4;
             }
             fill(now);
             receive();
@@ -88,9 +91,9 @@ class Load {
     }
     // Answers that are still on their way belong to nobody any more.
     void settle() {
-        const auto until = Clock::now() + lost_after;
+        const auto until = Clock::now() + lost_after_;
         while (in_flight_ != 0 && Clock::now() < until) receive();
-        give_up_lost(Clock::now() + lost_after);
+        give_up_lost(Clock::now() + lost_after_);
     }
     std::uint64_t lost() const { return lost_; }
     void forget() { answered_ = lost_ = wrong_ = 0, latencies_us_.clear(); }
@@ -172,7 +175,7 @@ class Load {
 
     void give_up_lost(Clock::time_point now) {
         for (Slot& slot : slots_) {
-            if (slot.number == 0 || now - slot.sent < lost_after) continue;
+            if (slot.number == 0 || now - slot.sent < lost_after_) continue;
             slot.number = 0;
             in_flight_ -= 1;
             lost_ += 1;
@@ -182,6 +185,7 @@ class Load {
     int socket_;
     unsigned window_;
     std::size_t payload_;
+    Clock::duration lost_after_;  // a request without its answer
     std::uint64_t next_ = 0;
     unsigned in_flight_ = 0;
     std::uint64_t answered_ = 0;
@@ -204,15 +208,18 @@ int main(int argc, char** argv) {
     std::size_t payload = 64;
     double seconds = 2;
     double warm_seconds = 0.3;
+    unsigned lost_ms = 500;
     app.add_option("address", address)->required();
     app.add_option("port", port)->required();
     app.add_option("--window", window, "requests in flight")->check(CLI::Range(1u, window_max / 2));
     app.add_option("--payload", payload, "bytes")->check(CLI::Range(std::size_t{9}, payload_max));
     app.add_option("--seconds", seconds, "measured");
+    app.add_option("--lost-ms", lost_ms, "after which an answer is not waited for any more")
+        ->check(CLI::Range(1u, 60'000u));
     app.add_option("--warm", warm_seconds, "before that, not counted");
     CLI11_PARSE(app, argc, argv);
 
-    Load load(connect_udp(address, port), window, payload);
+    Load load(connect_udp(address, port), window, payload, std::chrono::milliseconds(lost_ms));
     load.run(std::chrono::duration<double>(warm_seconds));
     load.forget();
     const auto begin = Clock::now();

@@ -51,6 +51,12 @@ rte_mempool* make_page_pool(const PoolSizes& sizes, unsigned cache) {
 
 }  // namespace
 
+std::uint32_t Pools::size() const { return packets->size + jumbo->size; }
+
+std::uint32_t Pools::in_use() const {
+    return rte_mempool_in_use_count(packets) + rte_mempool_in_use_count(jumbo);
+}
+
 std::size_t pool_memory_bytes(const PoolSizes& sizes) {
     const std::size_t packets =
         sizes.within_pages ? std::size_t{sizes.packets} * page_bytes

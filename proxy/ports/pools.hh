@@ -33,6 +33,11 @@ struct PoolSizes {
 struct Pools {
     rte_mempool* packets = nullptr;
     rte_mempool* jumbo = nullptr;
+
+    std::uint32_t size() const;  // packets of both
+    // Of those, in somebody's hands: all that is held, and what devices have. Exact while nobody
+    // allocates or frees.
+    std::uint32_t in_use() const;
 };
 
 // What make_pools() will take of eal.memory_mb (within_pages: of the machine), rounded up, driver

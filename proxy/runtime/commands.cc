@@ -197,6 +197,7 @@ Json Appliance::status() const {
               {"held", held},
               {"between_workers", out >= in ? out - in : 0},
               {"balanced", came == left}}},
+            {"packets", {{"in_pools", pools_.size()}, {"in_use", pools_.in_use()}}},
             {"turns", turns},
             {"busy_turns", busy_turns},
             {"busy_ticks", busy_ticks},
@@ -309,6 +310,8 @@ static Json netback_json(unsigned lane) {
                  {"unwanted", status.unwanted},
                  {"checksums_filled", status.checksums_filled},
                  {"idle_wakes", status.idle_wakes},
+                 {"ring_requests", status.device.rings.requests},
+                 {"ring_responses", status.device.rings.responses},
                  {"violation", nullptr},
                  {"trouble", status.device.trouble}};
     if (status.device.domain) json["domain"] = status.device.domain->value;

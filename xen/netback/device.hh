@@ -62,6 +62,7 @@ class Device {
     unsigned connected_queues() const { return static_cast<unsigned>(queues_.size()); }
     // Grows with each connect and disconnect.
     unsigned changes() const { return changes_; }
+    RingCounts ring_counts() const { return shadow_.device().counts(); }
     // Why it does not connect, for people; empty: nothing is wrong.
     const std::string& trouble() const { return trouble_; }
     Violation violation() const { return violation_; }

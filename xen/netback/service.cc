@@ -203,6 +203,7 @@ void Service::look(const std::string& name, Served& served) {
     {
         const std::lock_guard lock(mutex_);
         served.status.queues = device.connected_queues();
+        served.status.rings = device.ring_counts();
         served.status.changes += device.changes() - before;
         served.status.trouble = looked ? device.trouble() : looked.error().what;
         served.status.violation = device.violation();

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <span>
 #include <utility>
 
 #include <fcntl.h>
@@ -10,6 +11,21 @@
 #include <unistd.h>
 
 namespace xen::netback {
+
+RingCounts DeviceShadow::counts() {
+    RingCounts counts;
+    // In this order no response is counted whose request is not.
+    const auto add = [&counts](auto& ring) {
+        counts.responses += std::atomic_ref(ring.published).load(std::memory_order_acquire);
+        counts.requests += std::atomic_ref(ring.taken).load(std::memory_order_acquire);
+    };
+    if (mark != connected_mark) return counts;
+    for (Rings& queue : std::span(rings).first(std::min(queues_count, queues_max))) {
+        add(queue.tx);
+        add(queue.rx);
+    }
+    return counts;
+}
 
 bool DeviceShadow::is_of(DomainId id, const FrontendKeys& frontend) const {
     return mark == connected_mark && domain == id.value && queues_count == frontend.queues.size() &&

@@ -17,6 +17,13 @@
 
 namespace xen::netback {
 
+// Of all rings of a device: requests taken and responses published, as indices are: the numbers
+// since the guest made its rings, modulo 2^32. Equal where the guest is owed nothing.
+struct RingCounts {
+    Index requests = 0;
+    Index responses = 0;
+};
+
 struct DeviceShadow {
     static constexpr std::uint64_t connected_mark = 0x71756f7261746531;  // changes with the layout
 
@@ -31,6 +38,7 @@ struct DeviceShadow {
     };
     std::array<Rings, queues_max> rings;
 
+    RingCounts counts();  // a worker may use the rings meanwhile
     bool is_of(DomainId id, const FrontendKeys& frontend) const;
     void begin(DomainId id, const FrontendKeys& frontend);
     void end() { std::atomic_ref(mark).store(0, std::memory_order_release); }

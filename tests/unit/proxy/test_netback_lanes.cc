@@ -94,7 +94,7 @@ class Lanes : public testing::Test {
     }
     ~Lanes() override {
         lanes_.reset();
-        EXPECT_EQ(rte_mempool_avail_count(pools_.packets), 511u) << "packets are missing";
+        EXPECT_EQ(pools_.in_use(), 0u) << "packets are missing";
         free_pools(pools_);
     }
 

@@ -98,6 +98,12 @@ TEST_F(DeviceTest, ConnectsAndPassesFrames) {
     tx_.publish();
     std::array<FrameFromGuest, 4> frames;
     EXPECT_EQ(queue->tx.take(frames, 100), 1u);
+    EXPECT_EQ(device_->ring_counts().requests, 1u);
+    EXPECT_EQ(device_->ring_counts().responses, 0u);
+    queue->tx.answer(frames[0], true);
+    EXPECT_EQ(device_->ring_counts().responses, 0u) << "the guest cannot see it yet";
+    queue->tx.publish();
+    EXPECT_EQ(device_->ring_counts().responses, 1u);
     slot_.release();
 }
 

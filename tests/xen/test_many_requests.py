@@ -1,10 +1,12 @@
 """Twenty thousand requests to three echoing domains (PV and PVH) behind our netback: every answer is
 right, nobody is blamed for anything, every packet and every grant is accounted for.
 
-QUORATE_REQUESTS says how many; QUORATE_LONG=1 asks a million.
+tools/test --long asks a million.
 """
 
-import os
+import contextlib
+import ctypes
+import mmap
 import select
 import struct
 import time
@@ -15,11 +17,10 @@ import dom0
 LAB = ["--appliance", "echo"]
 dom0.enter()
 
-import harness  # noqa: E402 (dom0 says where it is)
+import accounts  # noqa: E402 (dom0 says where it is)
 import replicas  # noqa: E402
 
-LONG = 1_000_000 if os.environ.get("QUORATE_LONG") else 20_000
-REQUESTS = int(os.environ.get("QUORATE_REQUESTS", LONG))
+REQUESTS = dom0.REQUESTS
 WINDOW = 48
 SIZES = (8, 60, 64, 500, 1400, 1472)
 AGAIN_S = 10
@@ -66,6 +67,7 @@ class ManyRequests(unittest.TestCase):
             again, wrong = self.ask(connection, appliance.server)
         spent = time.monotonic() - began
         self.assertEqual(wrong, [])
+        accounts.settle(appliance)
         after = appliance.group_status()
         self.assertGreaterEqual(after["agreed"] - before["agreed"], REQUESTS)
         self.assertEqual(after["split"], before["split"])
@@ -75,14 +77,48 @@ class ManyRequests(unittest.TestCase):
             netback = replica["netback"]
             self.assertIsNone(netback["violation"])
             self.assertEqual((netback["refused_grants"], netback["failed_copies"]), (0, 0))
-        harness.wait_until(lambda: appliance.status()["conservation"]["balanced"], 30,
-                           "every packet is accounted for", pause_s=0.2)
         now = appliance.status()["grant_copies"]
         calls, segments = (now[key] - copies[key] for key in ("calls", "segments"))
         print(f"{REQUESTS} requests in {spent:.0f} s, {again} asked again; {calls / REQUESTS:.2f} "
               f"copies a request, {segments / calls:.1f} segments a copy")
         # A frame is within one page on both sides: three clones and three replies a request.
         self.assertLess(segments / REQUESTS, 6.5)
+
+    def test_pages_that_stay_mapped_are_found(self):
+        appliance = replicas.Running("echo")
+        appliance.wait_admitted()
+        accounts.settle(appliance)
+        domain = appliance.domain("third")
+        ring = dom0.xenstore(f"/local/domain/{domain}/device/vif/0/tx-ring-ref")
+        with mapped(domain, int(ring)):
+            self.is_found(appliance, f"3 pages of domain {domain} are mapped, and 2 of its rings")
+            appliance.quorate("replica", "stop", "third")
+            self.is_found(appliance, f"1 pages of domain {domain} are mapped, and 0 of its rings")
+        accounts.settle(appliance)
+
+    def is_found(self, appliance, what):
+        with self.assertRaisesRegex(AssertionError, what):
+            accounts.wait_for_grants(accounts.rings(appliance.status()), deadline_s=3)
+
+
+@contextlib.contextmanager
+def mapped(domain, reference):
+    """A page of a guest, as long as the context lasts."""
+    library = ctypes.CDLL("libxengnttab.so.1", use_errno=True)
+    pointer, number = ctypes.c_void_p, ctypes.c_uint32
+    for name, result, arguments in (("open", pointer, [pointer, ctypes.c_uint]),
+                                    ("map_grant_ref", pointer, [pointer, number, number, ctypes.c_int]),
+                                    ("close", ctypes.c_int, [pointer])):
+        function = getattr(library, f"xengnttab_{name}")
+        function.restype, function.argtypes = result, arguments
+    device = library.xengnttab_open(None, 0)
+    try:
+        if not library.xengnttab_map_grant_ref(device, domain, reference,
+                                               mmap.PROT_READ | mmap.PROT_WRITE):
+            raise OSError(ctypes.get_errno(), "mapping a page of a guest")
+        yield
+    finally:
+        library.xengnttab_close(device)  # and what it mapped
 
 
 if __name__ == "__main__":

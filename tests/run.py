@@ -15,6 +15,7 @@ Known limit: suites run one after the other, since each of them uses every core 
 
 import argparse
 import ast
+import concurrent.futures
 import json
 import os
 import pathlib
@@ -23,11 +24,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 TOP = pathlib.Path(__file__).resolve().parent.parent
 LOGS = TOP / "build" / "logs"
 CORES = len(os.sched_getaffinity(0))
+LONG_REQUESTS = 1_000_000
+LONG_FACTOR = 10  # of the suites' deadlines
 
 
 class Outcome:
@@ -60,6 +64,7 @@ class Suite:
         self.outcome = Outcome()
         self.log = LOGS / f"{name}.log"
         self.deadline = 0.0
+        self.running = set()  # process groups
 
     def run(self, end=float("inf")):
         """`end`: when the whole run's time is over (monotonic); what does not fit is a skip that says
@@ -81,16 +86,18 @@ class Suite:
             self.outcome.fail(self.name, str(error))
         return self.outcome
 
-    def command(self, argv, **environment):
-        """Runs into the log; returns (status, output of this command). Whatever it started goes
-        with it when the suite's time is over."""
-        begin = self.log.stat().st_size
-        with self.log.open("ab") as log:
+    def command(self, argv, into=None, **environment):
+        """Runs into the log, or another file; returns (status, output of this command). Whatever it
+        started goes with it when the suite's time is over."""
+        into = into or self.log
+        begin = into.stat().st_size if into.exists() else 0
+        with into.open("ab") as log:
             log.write(f"$ {' '.join(str(word) for word in argv)}\n".encode())
             log.flush()
             process = subprocess.Popen([str(word) for word in argv], stdin=subprocess.DEVNULL,
                                        stdout=log, stderr=log, cwd=TOP, start_new_session=True,
                                        env={**os.environ, **environment})
+            self.running.add(process.pid)
             try:
                 status = process.wait(max(1.0, self.deadline - time.monotonic()))
             except (subprocess.TimeoutExpired, KeyboardInterrupt):
@@ -101,7 +108,9 @@ class Suite:
                     os.killpg(process.pid, signal.SIGKILL)
                     process.wait()
                 raise
-        with self.log.open("rb") as log:
+            finally:
+                self.running.discard(process.pid)
+        with into.open("rb") as log:
             log.seek(begin)
             return status, log.read().decode(errors="replace")
 
@@ -214,29 +223,35 @@ def python_file(suite, name, around=()):
     """One file of unittest cases, run by the command `around` where that is given."""
     python = [*around, "python3"] if around else [sys.executable]
     runner = "tests/python_suite.py" if around else TOP / "tests" / "python_suite.py"
-    status, output = suite.command([*python, runner, name])
+    count_python_file(suite.outcome, name, *suite.command([*python, runner, name]))
+
+
+def count_python_file(outcome, name, status, output):
+    """What tests/python_suite.py said of a file."""
     results = re.findall(r"^RESULT (\{.*\})$", output, re.MULTILINE)
     if not results:
-        suite.outcome.fail(name, output[-2500:])
+        outcome.fail(name, output[-2500:])
         return
     result = json.loads(results[-1])
-    suite.outcome.passed += result["passed"]
-    suite.outcome.skips += re.findall(r"^skip  (\S+) \([\d.]+ s\): (.*)$", output, re.MULTILINE)
+    outcome.passed += result["passed"]
+    outcome.skips += re.findall(r"^skip  (\S+) \([\d.]+ s\): (.*)$", output, re.MULTILINE)
     bad = re.findall(r"^(?:FAIL|ERROR) +(\S.*?) \([\d.]+ s\)", output, re.MULTILINE)
     trouble = output[output.find("=====") if "=====" in output else -3000:][:5000]
     bad += [f"{name} (outside a test)"] * (result["failed"] - len(bad))
     for number, case in enumerate(bad):
-        suite.outcome.fail(case, trouble if number == 0 else "")
+        outcome.fail(case, trouble if number == 0 else "")
     if status != 0 and not bad:
-        suite.outcome.fail(name, f"exit status {status}\n{output[-1500:]}")
+        outcome.fail(name, f"exit status {status}\n{output[-1500:]}")
 
 
 XEN_FILE_SECONDS_MAX = 1200
+XEN_AT_ONCE = min(2, CORES)  # machines; each has two processors, and seldom uses more than one
 
 
 def xen(suite):
     """tests/xen/outside/ runs here and uses the lab; the files of tests/xen/ run inside of Dom0, each in
-    a machine of its own, restored from the layer that the file's LAB asks for."""
+    a machine of its own, restored from the layer that the file's LAB asks for. Those that say ALONE
+    measure time, and run when no other does."""
     native = pathlib.Path("/proc/xen/capabilities")
     here = native.exists() and "control_d" in native.read_text()
     status, output = suite.command([TOP / "tools" / "lab", "build"] if not here else ["true"])
@@ -246,20 +261,50 @@ def xen(suite):
     suite.outcome.check("lab build", status == 0, suite.tail())
     if status != 0:
         return
+    files = sorted(set(tracked("tests/xen/test_*.py")) - set(tracked("tests/xen/*/*.py")))
+    alone = [name for name in files if said_at_top(TOP / name, "ALONE", False)]
+    with concurrent.futures.ThreadPoolExecutor(1 if here else XEN_AT_ONCE) as pool:
+        try:
+            for _ in pool.map(lambda name: xen_file(suite, name, here),
+                              [name for name in files if name not in alone]):
+                pass
+        except BaseException:  # the others go with us
+            pool.shutdown(wait=False, cancel_futures=True)
+            for group in list(suite.running):
+                os.killpg(group, signal.SIGTERM)
+            raise
+    for name in alone:
+        xen_file(suite, name, here)
     for name in sorted(tracked("tests/xen/outside/test_*.py") if not here else []):
         python_file(suite, name)
-    for name in sorted(set(tracked("tests/xen/test_*.py")) - set(tracked("tests/xen/*/*.py"))):
-        options = ["--native"] if here else ["--fresh", *lab_options(TOP / name)]
-        python_file(suite, name, [TOP / "tools" / "lab", "run", *options, "--timeout",
-                                  XEN_FILE_SECONDS_MAX, "--"])
 
 
-def lab_options(path):
-    """The options of tools/lab run that a test file asks for: LAB = ["--image", "counter"]."""
+def xen_file(suite, name, here):
+    options = ["--native"] if here else ["--fresh", *said_at_top(TOP / name, "LAB", [])]
+    requests = os.environ.get("QUORATE_REQUESTS")
+    if requests:
+        options += ["--env", f"QUORATE_REQUESTS={requests}"]
+    log = suite.log.with_name(f"{suite.log.stem}-{pathlib.Path(name).stem}.log")
+    log.unlink(missing_ok=True)
+    status, output = suite.command(
+        [TOP / "tools" / "lab", "run", *options, "--timeout",
+         suite.seconds_max if requests else XEN_FILE_SECONDS_MAX, "--", "python3",
+         "tests/python_suite.py", name], into=log)
+    with XEN_COUNTING:
+        with suite.log.open("a") as whole:
+            whole.write(output)
+        count_python_file(suite.outcome, name, status, output)
+
+
+XEN_COUNTING = threading.Lock()
+
+
+def said_at_top(path, name, otherwise):
+    """What a test file says of itself: LAB = ["--image", "counter"], the options of tools/lab run."""
     for statement in ast.parse(path.read_text()).body:
-        if isinstance(statement, ast.Assign) and statement.targets[0].id == "LAB":
+        if isinstance(statement, ast.Assign) and statement.targets[0].id == name:
             return ast.literal_eval(statement.value)
-    return []
+    return otherwise
 
 
 TIDIED = ("voter/*.cc", "wire/*.cc", "config/*.cc")
@@ -358,12 +403,18 @@ def main():
                         help="leave a suite out; counted as skipped, with the reason")
     parser.add_argument("--minutes", type=float, metavar="N",
                         help="what is not done by then is skipped, and counted so")
+    parser.add_argument("--long", action="store_true",
+                        help="a million requests in each of the tests on Xen, in place of 20,000: hours")
     arguments = parser.parse_args()
     if arguments.list:
         for suite in SUITES:
             print(f"{suite.name:11} {suite.about}{' (quick)' if suite.quick else ''}")
         return 0
     suites = chosen(arguments, parser)
+    if arguments.long:
+        os.environ["QUORATE_REQUESTS"] = str(LONG_REQUESTS)
+        for suite in suites:
+            suite.seconds_max *= LONG_FACTOR
     left_out = dict(word.split("=", 1) if "=" in word else (word, "--skip") for word in arguments.skip)
     for name in left_out:
         if name not in [suite.name for suite in SUITES]:

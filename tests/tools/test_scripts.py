@@ -6,7 +6,9 @@ import pathlib
 import shutil
 import subprocess
 import tempfile
+import time
 import unittest
+import unittest.mock
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 TOOLS = TOP / "tools"
@@ -91,6 +93,56 @@ def runner():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+class XenSuite(unittest.TestCase):
+    """The suite xen of tests/run.py, with a lab that does nothing but notes how it is called."""
+
+    LAB = """#!/bin/sh
+[ $1 = run ] || exit 0
+for file; do :; done
+echo begin $file >>calls
+echo "$@" >>calls
+case $file in *slow*) sleep 60;; *bad*) exit 3;; esac
+echo end $file >>calls
+echo 'RESULT {"passed": 2, "failed": 0, "skipped": 0}'
+"""
+
+    def run_suite(self, files, **environment):
+        module = runner()
+        with tempfile.TemporaryDirectory() as directory, \
+                unittest.mock.patch.dict(os.environ, environment):
+            module.TOP = module.LOGS = pathlib.Path(directory)
+            files = {f"tests/xen/test_{name}.py": text for name, text in files.items()}
+            for name, text in {**files, "tools/lab": self.LAB}.items():
+                path = module.TOP / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text)
+            (module.TOP / "tools" / "lab").chmod(0o755)
+            module.tracked = lambda pattern: list(files) if pattern == "tests/xen/test_*.py" else []
+            suite = module.Suite("xen", "", module.xen, 3)
+            suite.run()
+            return suite.outcome, (module.TOP / "calls").read_text().splitlines(), suite.log.read_text()
+
+    def test_files_that_measure_time_run_alone(self):
+        outcome, calls, log = self.run_suite(
+            {"a": "ALONE = True\n", "b": 'LAB = ["--image", "echo"]\n', "c": "", "bad": ""})
+        self.assertEqual((outcome.passed, [name for name, _ in outcome.failures]),
+                         (7, ["tests/xen/test_bad.py"]))
+        self.assertEqual(log.count("RESULT"), 3)
+        self.assertEqual(calls[-3], "begin tests/xen/test_a.py")
+        self.assertTrue(any(call.startswith("run --fresh --image echo --timeout ") for call in calls))
+
+    def test_more_requests(self):
+        _, calls, _ = self.run_suite({"a": ""}, QUORATE_REQUESTS="7")
+        self.assertIn("run --fresh --env QUORATE_REQUESTS=7 --timeout 3 --", calls[1])
+
+    def test_when_the_time_is_over_all_end(self):
+        began = time.monotonic()
+        outcome, calls, _ = self.run_suite({"slow": "", "slow_too": "", "c": ""})
+        self.assertLess(time.monotonic() - began, 30)
+        self.assertIn("not done within 3 s", outcome.failures[-1][1])
+        self.assertFalse([call for call in calls if call.startswith("end") and "slow" in call])
 
 
 class Counting(unittest.TestCase):

@@ -23,6 +23,8 @@ struct Netback {
 
 // One in a process, as DPDK's devices. writer: control, while no worker runs.
 std::unique_ptr<Netback> netback;
+// What the data path sees of it, by worker. writer: control, while no worker runs.
+std::array<NetbackLanes*, workers_max> lanes_of{};
 
 }  // namespace
 
@@ -51,6 +53,9 @@ tl::expected<void, std::string> start_netback(const NetbackSettings& settings) {
     if (!service) return tl::unexpected("xenstore: " + service.error());
     starting->service = std::move(*service);
     netback = std::move(starting);
+    for (unsigned worker = 0; worker < settings.workers; ++worker) {
+        lanes_of[worker] = netback->lanes[worker].get();
+    }
     return {};
 }
 
@@ -60,6 +65,7 @@ void stop_netback() {
     if (!netback) return;
     netback->service.reset();
     for (unsigned worker = 0; worker < netback->settings.workers; ++worker) {
+        lanes_of[worker] = nullptr;
         netback->lanes[worker].reset();
     }
     netback.reset();
@@ -131,16 +137,16 @@ int netback_descriptor(unsigned worker) { return netback->lanes[worker]->descrip
 
 std::uint16_t netback_receive(unsigned lane, std::uint16_t worker, rte_mbuf** packets,
                               std::uint16_t count) {
-    return netback->lanes[worker]->receive(lane, packets, count);
+    return lanes_of[worker]->receive(lane, packets, count);
 }
 
 std::uint16_t netback_send(unsigned lane, std::uint16_t worker, rte_mbuf** packets,
                            std::uint16_t count) {
-    return netback->lanes[worker]->send(lane, packets, count);
+    return lanes_of[worker]->send(lane, packets, count);
 }
 
-NetbackLanes* netback_lanes(unsigned worker) {
-    return netback ? netback->lanes[worker].get() : nullptr;
-}
+NetbackLanes* netback_lanes(unsigned worker) { return lanes_of[worker]; }
+
+void simulate_netback(unsigned worker, NetbackLanes* lanes) { lanes_of[worker] = lanes; }
 
 }  // namespace proxy

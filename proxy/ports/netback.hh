@@ -73,4 +73,8 @@ int netback_descriptor(unsigned worker);
 // The data path of a worker.
 NetbackLanes* netback_lanes(unsigned worker);  // nullptr: netback does not run
 
+// For simulators, which have guests and slow path in their own hands: what the ports of a worker
+// lead to. nullptr: nothing.
+void simulate_netback(unsigned worker, NetbackLanes* lanes);
+
 }  // namespace proxy

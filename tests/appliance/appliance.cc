@@ -9,6 +9,7 @@
 #include <rte_ring.h>
 
 #include "proxy/ports/eal.hh"
+#include "proxy/ports/netback.hh"
 
 namespace appliance_test {
 
@@ -132,23 +133,6 @@ Appliance::Appliance(const Shape& setup)
     : setup_(setup),
       counters_(std::make_unique<proxy::WorkerCounters>()),
       events_(std::make_unique<proxy::EventQueue>()) {
-    proxy::WorkerSettings settings;
-    settings.records = setup.records;
-    settings.hash_secrets = {setup.seed * 0x9e3779b97f4a7c15u | 1u, 0x1234567812345671u,
-                             setup.seed ^ 0xabcdef0123456789u, 0x3141592653589793u};
-    settings.digest_key = {setup.seed};
-    settings.ticks_per_second = ticks_per_second;
-    settings.accusation[0] = setup.accusation;
-    settings.vote = setup.vote;
-    settings.clock = setup.clock;
-    proxy::WorkerSurroundings around;
-    around.packets = pool().packets;
-    around.jumbos = pool().jumbos;
-    around.counters = counters_.get();
-    around.handoff = &handoff_;
-    around.events = events_.get();
-    worker_ = std::make_unique<proxy::Worker>(settings, around);
-
     next_.topology = setup.topology;
     next_.has_gateway = setup.gateway.has_value();
     if (setup.gateway) next_.gateway = *setup.gateway;
@@ -166,6 +150,10 @@ Appliance::Appliance(const Shape& setup)
         for (unsigned place = 0; place < places; ++place) {
             PlanPort& port = next_.ports[port_of(slot, place)];
             port.data = process().ports[port_of(slot, place)].port.data;
+            if (setup.netback != nullptr) {
+                port.data.id =
+                    static_cast<std::uint16_t>(proxy::netback_port_base + lane_of(slot, place));
+            }
             port.role = PlanPort::Role::replica;
             port.slot = ReplicaId{static_cast<std::uint8_t>(slot)};
         }
@@ -191,11 +179,43 @@ Appliance::Appliance(const Shape& setup)
     group.stranger_inflight_max = setup.stranger_inflight_max;
     group.stranger_records_max = setup.records * 3 / 4;
     for (unsigned slot = 0; slot < setup.replicas; ++slot) admit(slot, 0);
+    start_process(setup.netback);
     offer();
+}
+
+void Appliance::start_process(proxy::NetbackLanes* netback) {
+    proxy::WorkerSettings settings;
+    settings.records = setup_.records;
+    settings.hash_secrets = {setup_.seed * 0x9e3779b97f4a7c15u | 1u, 0x1234567812345671u,
+                             setup_.seed ^ 0xabcdef0123456789u, 0x3141592653589793u};
+    settings.digest_key = {setup_.seed};
+    settings.ticks_per_second = ticks_per_second;
+    settings.accusation[0] = setup_.accusation;
+    settings.vote = setup_.vote;
+    settings.clock = setup_.clock;
+    proxy::WorkerSurroundings around;
+    around.packets = pool().packets;
+    around.jumbos = pool().jumbos;
+    around.counters = counters_.get();
+    around.handoff = &handoff_;
+    around.events = events_.get();
+    around.netback = netback;
+    proxy::simulate_netback(0, netback);
+    worker_ = std::make_unique<proxy::Worker>(settings, around);
+    if (!offered_.empty()) worker_->offer(offered_.back().get());
+}
+
+bool Appliance::end_process() {
+    worker_->drain();
+    worker_.reset();
+    proxy::simulate_netback(0, nullptr);
+    discard_output();
+    return counters_->balanced() && counters_->held.get() == 0;
 }
 
 Appliance::~Appliance() {
     worker_.reset();
+    proxy::simulate_netback(0, nullptr);
     discard_output();
     for (auto& pair : process().ports) drain(pair.far.to_port);
 }

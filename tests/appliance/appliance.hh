@@ -1,5 +1,6 @@
 // A small appliance in one process: the real Worker on ring ports, a plan made by hand, time given
-// by the test. Ports are opened once a process and used again by every test.
+// by the test. Ports are opened once a process and used again by every test. Replicas may be behind
+// netback's lanes instead: who brings those brings the frontends.
 //
 // Limit: one worker, one group (tests of several workers bring their own).
 #pragma once
@@ -51,7 +52,11 @@ struct Shape {
     bool vote = true;
     std::uint64_t seed = 1;
     std::uint64_t (*clock)() = nullptr;  // ticks within a turn; null: it takes no time
+    // Where replicas are domains: their lanes are lane_of(), their pool is pool().packets.
+    proxy::NetbackLanes* netback = nullptr;
 };
+
+constexpr unsigned lane_of(unsigned slot, unsigned place) { return slot * places + place; }
 
 // Ticks are microseconds here.
 constexpr std::uint64_t ticks_per_second = 1'000'000;
@@ -105,6 +110,12 @@ class Appliance {
         return next_.groups[0].seats[slot].incarnation;
     }
     std::optional<unsigned> place_of(unsigned slot) const;  // nullopt: suspended
+
+    // The process dies: what it had not sent is lost, and nothing steps before a successor starts,
+    // which finds the last plan and the counters. False: the counters did not balance.
+    bool end_process();
+    void start_process(proxy::NetbackLanes* netback);
+    void pass_time(std::uint64_t us) { now_ += us; }
 
     // Orderly end: afterwards nothing is held. False: it did not balance or something was kept.
     bool finish();

@@ -8,6 +8,7 @@
 namespace {
 
 using sim::Canary;
+using sim::Replicas;
 using sim::run_world;
 
 std::uint64_t number(const char* name, std::uint64_t otherwise) {
@@ -46,11 +47,39 @@ TEST(Sim, FaultsThenHealing) {
                 static_cast<unsigned long long>(suspects));
 }
 
+TEST(Sim, DomainsFaultsThenHealing) {
+    if (const std::uint64_t seed = number("QUORATE_SIM_SEED", 0)) {
+        return expect_well(seed, run_world(seed, Replicas::domains));
+    }
+    sim::Result sum;
+    const std::uint64_t seeds = number("QUORATE_SIM_SEEDS", 150);
+    for (std::uint64_t seed = 1; seed <= seeds && !::testing::Test::HasFailure(); ++seed) {
+        const auto result = run_world(seed, Replicas::domains);
+        expect_well(seed, result);
+        sum.requests += result.requests;
+        sum.replies += result.replies;
+        sum.violations += result.violations;
+        sum.kills += result.kills;
+        sum.kills_within += result.kills_within;
+    }
+    EXPECT_GT(sum.replies, sum.requests / 2);
+    EXPECT_GT(sum.violations, seeds / 4);
+    EXPECT_GT(sum.kills_within, seeds / 4);
+    EXPECT_GT(sum.kills, sum.kills_within);
+    std::printf("%lu requests, %lu replies, %lu violations, %lu kills, %lu of them within\n",
+                sum.requests, sum.replies, sum.violations, sum.kills, sum.kills_within);
+}
+
 TEST(Sim, TheSameSeedTwiceIsTheSameWorld) {
     for (const std::uint64_t seed : {3u, 14u, 15u, 92u}) {
         EXPECT_EQ(run_world(seed).trace, run_world(seed).trace) << seed;
     }
     EXPECT_NE(run_world(3).trace, run_world(4).trace);
+    for (const std::uint64_t seed : {3u, 14u, 15u, 92u}) {
+        EXPECT_EQ(run_world(seed, Replicas::domains).trace,
+                  run_world(seed, Replicas::domains).trace)
+            << seed;
+    }
 }
 
 // Appliances that are wrong on purpose. A checker that does not catch them checks nothing.
@@ -58,12 +87,18 @@ TEST(Sim, WrongPoliciesAreCaught) {
     for (const Canary canary : {Canary::quorum_of_one, Canary::no_vote, Canary::roster_ignored}) {
         bool caught = false;
         for (std::uint64_t seed = 1; seed <= 100 && !caught; ++seed) {
-            for (const std::string& complaint : run_world(seed, canary).complaints) {
+            for (const std::string& complaint :
+                 run_world(seed, Replicas::on_ports, canary).complaints) {
                 caught = caught || complaint.find("without a quorum") != std::string::npos;
             }
         }
         EXPECT_TRUE(caught) << "canary " << static_cast<int>(canary);
     }
+    bool caught = false;
+    for (std::uint64_t seed = 1; seed <= 100 && !caught; ++seed) {
+        caught = !run_world(seed, Replicas::domains, Canary::shadow_ignored).complaints.empty();
+    }
+    EXPECT_TRUE(caught) << "rings adopted without a shadow";
 }
 
 }  // namespace

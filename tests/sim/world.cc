@@ -6,15 +6,14 @@
 
 #include "tests/appliance/appliance.hh"
 #include "tests/sim/checker.hh"
-#include "tests/unit/voter/dns_builder.hh"
+#include "tests/sim/dom0.hh"
+#include "tests/sim/service.hh"
 
 namespace sim {
 
 namespace {
 
 using namespace appliance_test;
-namespace dns = dns_test;
-using dns::operator+;
 
 constexpr std::uint64_t deadline_us = 20'000;
 constexpr std::uint64_t faults_us = 300'000;
@@ -22,6 +21,7 @@ constexpr std::uint64_t answer_within_us = 6'000;  // once all is well
 constexpr unsigned clients_count = 8;
 constexpr unsigned requests_count = 150;
 constexpr unsigned healed_requests_count = 30;
+constexpr unsigned found_out_turns_max = 4;  // of who breaks netback's protocol
 
 struct Client {
     Endpoint end;
@@ -38,7 +38,7 @@ struct Process {
 };
 
 struct Happening {
-    enum class Kind { ask, into_client_port, into_place, hear, renew, suspend };
+    enum class Kind { ask, into_client_port, into_place, hear, renew, suspend, ring_fault, kill };
     std::uint64_t at = 0;
     std::uint64_t order = 0;
     Kind kind{};
@@ -54,8 +54,12 @@ struct Happening {
 
 class World {
   public:
-    World(std::uint64_t seed, Canary canary)
-        : random_(seed), canary_(canary), shape_(make_shape(seed)), checker_(rules()) {
+    World(std::uint64_t seed, Replicas replicas, Canary canary)
+        : random_(seed),
+          canary_(canary),
+          shape_(make_shape(seed)),
+          service_(shape_.is_dns),
+          checker_(rules()) {
         lossy_ = chance(50);
         framing_ = chance(30);
         plans_change_ = chance(60);
@@ -63,6 +67,7 @@ class World {
         const unsigned faulty = below(faults() + 1);
         while (faulty_.size() < faulty) faulty_.insert(id(below(shape_.replicas)));
         for (unsigned i = 0; i < clients_count; ++i) clients_.push_back(make_client(i));
+        if (replicas == Replicas::domains) make_dom0();
     }
 
     Result run() {
@@ -72,9 +77,11 @@ class World {
             for (unsigned slot = 0; slot < shape_.replicas; ++slot) seat(slot, 0);
             faults_phase();
             healing_phase();
+            if (dom0_) dom0_->check_balance();
             if (!appliance.finish()) checker_.complain("something is held after the end");
-            result_.suspects += judge_events();
+            judge_events();
         }
+        dom0_.reset();
         if (pool().in_use() != 0) checker_.complain("packets were leaked");
         result_.complaints = checker_.complaints();
         return result_;
@@ -127,58 +134,17 @@ class World {
 
     // ---- what is asked, and what honest replicas say ----
 
-    // `framing`: what honest replicas answer differently.
     Octets question(std::uint32_t number, bool framing) {
-        const std::string name = std::string(framing ? "t" : "d").append(std::to_string(below(9)));
-        if (shape_.is_dns) {
-            return dns::request(number & 0xffff, dns::question(name + ".example"));
-        }
-        return dns::u32(number) + text(name) + Octets(below(300));
+        const unsigned name = below(9);
+        return service_.question(number, framing, name, shape_.is_dns ? 0 : below(300));
     }
-    bool is_framing(const Octets& asked) const {
-        return asked.at(shape_.is_dns ? 13 : 4) == std::byte{'t'};
-    }
-    static std::uint64_t hash(const Octets& octets, std::uint64_t salt) {
-        std::uint64_t value = 0xcbf29ce484222325u ^ salt;
-        for (const std::byte octet : octets) {
-            value = (value ^ std::to_integer<std::uint64_t>(octet)) * 0x100000001b3u;
-        }
-        return value ^ value >> 29;
-    }
-    // `salt` 0: the right answer; every lie that is told together has one salt.
     Octets answer(const Octets& asked, std::uint64_t salt, unsigned dialect) const {
-        const std::uint64_t value = hash(asked, salt);
-        if (!shape_.is_dns) {
-            Octets out(asked.begin(), asked.begin() + 4);
-            return out + text(std::to_string(value)) + Octets(value % 500);
-        }
-        const Octets quoted(asked.begin() + 12, asked.end());
-        const Octets name(asked.begin() + 12, asked.end() - 4);
-        dns::Sections sections;
-        const auto last = static_cast<unsigned>(value & 0xff);
-        for (unsigned i = 0; i < 1 + value % 3; ++i) {
-            sections.answer.push_back(dns::a(dialect % 2 == 0 ? dns::to(12) : name, last ^ i));
-        }
-        if (dialect % 3 == 1) std::reverse(sections.answer.begin(), sections.answer.end());
-        if (dialect % 3 == 2) {
-            sections.authority.push_back(dns::record(name, 2, 60, dns::name("ns.example")));
-            sections.additional.push_back(dns::a(dns::name("ns.example"), 53));
-        }
-        const unsigned number =
-            std::to_integer<unsigned>(asked[0]) * 256 + std::to_integer<unsigned>(asked[1]);
-        return dns::message(number, dns::standard, quoted, sections);
+        return service_.answer(asked, salt, dialect);
     }
     Octets honest(const Octets& asked, const Process& process) {
         // Kinds that are not deterministic: whoever rolls the dice differs.
-        const std::uint64_t salt = is_framing(asked) ? below(2) * 77 : 0;
+        const std::uint64_t salt = service_.is_framing(asked) ? below(2) * 77 : 0;
         return answer(asked, salt, dialects_ ? process.slot : 0);
-    }
-    bool is_right(const Octets& asked, const Octets& said) const {
-        const Octets right = answer(asked, 0, 0);
-        if (!shape_.is_dns) return said == right;
-        const auto a = read_dns(said);
-        const auto b = read_dns(right);
-        return a && b && a->voted == b->voted;
     }
 
     // ---- links ----
@@ -219,6 +185,7 @@ class World {
     void seat(unsigned slot, unsigned place) {
         Process& process = process_at(slot, place);
         process = {slot, place, appliance_->incarnation(slot).value, {}};
+        if (dom0_) dom0_->build(lane_of(slot, place), appliance_->now());
         checker_.roster(slot, process.incarnation);
     }
 
@@ -307,7 +274,6 @@ class World {
     }
 
     void change_plan(Happening::Kind kind, unsigned slot) {
-        if (healed_) return;
         const auto place = appliance_->place_of(slot);
         if (kind == Happening::Kind::suspend && place) {
             appliance_->suspend(slot);
@@ -320,10 +286,146 @@ class World {
         if (canary_ != Canary::roster_ignored) appliance_->offer();
     }
 
+    // ---- replicas behind netback ----
+
+    void make_dom0() {
+        const auto adoption = canary_ == Canary::shadow_ignored ? Dom0::Adoption::from_rings
+                                                                : Dom0::Adoption::from_shadow;
+        dom0_ = std::make_unique<Dom0>(
+            pool().packets, shape_.replicas * places, random_,
+            [this](const std::string& what) { checker_.complain(what); }, adoption);
+        shape_.netback = dom0_->lanes();
+    }
+    bool says(const Happening& what) {
+        if (!dom0_) return appliance_->from_replica(what.slot, what.octets, what.place);
+        Domain* domain = dom0_->domain(lane_of(what.slot, what.place));
+        return domain != nullptr && domain->send(what.octets);
+    }
+    std::vector<Octets> heard_at(unsigned slot, unsigned place) {
+        if (!dom0_) return appliance_->to_replica(slot, place);
+        Domain* domain = dom0_->domain(lane_of(slot, place));
+        return domain == nullptr ? std::vector<Octets>() : domain->receive();
+    }
+
+    void plan_ring_faults() {
+        for (unsigned i = 4 + below(12); i > 0; --i) {
+            later(below(faults_us),
+                  {.kind = Happening::Kind::ring_fault, .slot = below(shape_.replicas)});
+        }
+        if (!chance(60)) return;
+        for (unsigned i = below(5); i > 0; --i)
+            later(below(faults_us), {.kind = Happening::Kind::kill});
+    }
+
+    void ring_fault(unsigned slot) {
+        if (healed_) return;
+        const auto place = appliance_->place_of(slot);
+        if (!place) return;
+        const unsigned lane = lane_of(slot, *place);
+        Domain* domain = dom0_->domain(lane);
+        if (domain == nullptr || !domain->alive()) return;
+        if (!faulty_.contains(id(slot))) {
+            // What befalls the honest: a failed copy, a network interface that is set up again.
+            if (chance(50)) return dom0_->fail_next_copy();
+            if (domain->reconnects() < 2) domain->reconnect(chance(50));
+            return dom0_->take_notice(lane);
+        }
+        switch (below(8)) {
+            case 0:
+                return domain->stall(true);
+            case 1:
+                return domain->stall(false);
+            case 2:
+                domain->reconnect(chance(50));
+                return dom0_->take_notice(lane);
+            case 3:
+                return domain->flood();
+            case 4:
+                domain->die();
+                return dom0_->take_notice(lane);
+            default:
+                return domain->attack(static_cast<Attack>(below(attacks_count)));
+        }
+    }
+
+    // Between two turns, or within the next one that gets so far.
+    void kill() {
+        if (chance(40)) {
+            kill_after_turn_ = true;
+            return;
+        }
+        dom0_->kill_within_turn(1 + below(8), [this] {
+            result_.kills_within += 1;
+            clients_hear(appliance_->to_client());
+            judge_events();
+        });
+    }
+
+    void appliance_turn(std::uint64_t us) {
+        if (!dom0_) {
+            if (!appliance_->step(us)) checker_.complain("the counters do not balance");
+            return;
+        }
+        if (up_again_at_ != 0) {
+            appliance_->pass_time(us);
+            if (appliance_->now() < up_again_at_) return;
+            up_again_at_ = 0;
+            dom0_->start_process(appliance_->now());
+            appliance_->start_process(dom0_->lanes());
+        }
+        dom0_->look(appliance_->now());
+        dom0_->wake(appliance_->worker());
+        if (!appliance_->step(us)) checker_.complain("the counters do not balance");
+        if (std::exchange(kill_after_turn_, false)) {
+            clients_hear(appliance_->to_client());
+            dom0_->kill(chance(50));
+        }
+        if (dom0_->killed()) return dies();
+        judge_domains();
+        if (chance(10)) dom0_->sleep(appliance_->worker());
+    }
+    void dies() {
+        result_.kills += 1;
+        if (!appliance_->end_process()) checker_.complain("something is held after a death");
+        static_cast<void>(appliance_->events());  // said after it
+        dom0_->end_process();
+        up_again_at_ = appliance_->now() + 1 + below(15'000);
+    }
+
+    // As the appliance's control thread does: a broken ring is evidence without a vote.
+    void judge_domains() {
+        for (unsigned slot = 0; slot < shape_.replicas; ++slot) {
+            for (unsigned place = 0; place < places; ++place) {
+                Domain* domain = dom0_->domain(lane_of(slot, place));
+                if (domain == nullptr) continue;
+                domain->count_turn();
+                if (dom0_->violation(lane_of(slot, place)) != xen::netback::Violation::none) {
+                    violates(slot, place, *domain);
+                } else if (domain->turns_guilty().value_or(0) > found_out_turns_max) {
+                    checker_.complain("a domain that breaks the protocol is not found out");
+                }
+            }
+        }
+    }
+    void violates(unsigned slot, unsigned place, Domain& domain) {
+        domain.forget_guilt();
+        if (!domain.hostile() && domain.alive()) {
+            checker_.complain("a correct frontend is said to break the protocol");
+        }
+        if (healed_ || appliance_->place_of(slot) != place) return;
+        result_.violations += 1;
+        change_plan(Happening::Kind::suspend, slot);
+        later(below(50'000), {.kind = Happening::Kind::renew, .slot = slot});
+    }
+
     // ---- time ----
 
     void happens(Happening& what) {
         using Kind = Happening::Kind;
+        const bool of_appliance =
+            what.kind == Kind::renew || what.kind == Kind::suspend || what.kind == Kind::kill;
+        if (of_appliance && healed_) return;
+        if (of_appliance && up_again_at_ != 0) return later(1'000, std::move(what));
         switch (what.kind) {
             case Kind::ask:
                 return ask(what.client, what.octets);
@@ -337,7 +439,7 @@ class World {
                 return;
             }
             case Kind::into_place:
-                if (appliance_->from_replica(what.slot, what.octets, what.place)) {
+                if (says(what)) {
                     checker_.reply(what.slot, what.incarnation, what.octets);
                 }
                 return;
@@ -349,6 +451,10 @@ class World {
             case Kind::renew:
             case Kind::suspend:
                 return change_plan(what.kind, what.slot);
+            case Kind::ring_fault:
+                return ring_fault(what.slot);
+            case Kind::kill:
+                return kill();
         }
     }
 
@@ -359,10 +465,10 @@ class World {
             happenings_.pop();
             happens(what);
         }
-        if (!appliance_->step(step)) checker_.complain("the counters do not balance");
+        appliance_turn(step);
         for (unsigned slot = 0; slot < shape_.replicas; ++slot) {
             for (unsigned place = 0; place < places; ++place) {
-                for (Octets& frame : appliance_->to_replica(slot, place)) {
+                for (Octets& frame : heard_at(slot, place)) {
                     trace(frame);
                     if (lost()) continue;
                     later(delay(), {.kind = Happening::Kind::hear,
@@ -373,16 +479,19 @@ class World {
                 }
             }
         }
-        for (const Octets& frame : appliance_->to_client()) {
+        clients_hear(appliance_->to_client());
+        judge_events();
+    }
+    void clients_hear(const std::vector<Octets>& frames) {
+        for (const Octets& frame : frames) {
             trace(frame);
             result_.replies += 1;
             const auto left = checker_.left(frame);
             if (!left || left->error) continue;
             const auto due = due_.find({left->flow, left->id});
             if (due == due_.end()) continue;
-            if (is_right(due->second, left->payload)) due_.erase(due);
+            if (service_.is_right(due->second, left->payload)) due_.erase(due);
         }
-        result_.suspects += judge_events();
     }
     void run_until(std::uint64_t time) {
         while (appliance_->now() < time) turn();
@@ -391,17 +500,15 @@ class World {
         result_.trace = hash(frame, result_.trace * 31 + appliance_->now());
     }
     // Only the faulty may be accused.
-    unsigned judge_events() {
-        unsigned suspects = 0;
+    void judge_events() {
         for (const proxy::Event& event : appliance_->events()) {
             if (event.kind != proxy::Event::Kind::suspect) continue;
-            suspects += 1;
+            result_.suspects += 1;
             if (!faulty_.contains(event.slot)) {
                 checker_.complain("an honest replica is suspected: slot " +
                                   std::to_string(event.slot.value));
             }
         }
-        return suspects;
     }
 
     void faults_phase() {
@@ -427,15 +534,24 @@ class World {
                 may_go && chance(50) ? Happening::Kind::suspend : Happening::Kind::renew;
             later(below(faults_us), {.kind = kind, .slot = slot});
         }
+        if (dom0_) plan_ring_faults();
         run_until(appliance_->now() + faults_us + 2 * deadline_us);
     }
 
     // Everybody is admitted, honest and reached: every new request is answered rightly, soon.
     void healing_phase() {
+        if (dom0_) dom0_->disarm();
+        while (up_again_at_ != 0) turn();
         for (unsigned slot = 0; slot < shape_.replicas; ++slot) {
-            if (!appliance_->place_of(slot)) change_plan(Happening::Kind::renew, slot);
+            // Whatever became of a frontend: a fresh domain has another.
+            const bool anew = dom0_ && faulty_.contains(id(slot));
+            if (anew || !appliance_->place_of(slot)) change_plan(Happening::Kind::renew, slot);
         }
         healed_ = true;
+        // A successor knows no client before its second reply, and strangers have a share only.
+        for (unsigned i = 0; dom0_ && i < 2 * clients_count; ++i) {
+            ask(i / 2, question(clients_[i / 2].next_id++, false));
+        }
         run_until(appliance_->now() + 2 * deadline_us);
         for (unsigned i = 0; i < healed_requests_count; ++i) {
             const unsigned index = below(clients_count);
@@ -462,6 +578,7 @@ class World {
     std::mt19937_64 random_;
     Canary canary_;
     Shape shape_;
+    SimulatedService service_;
     Checker checker_;
     Appliance* appliance_ = nullptr;
     bool lossy_ = false;
@@ -472,6 +589,9 @@ class World {
     SlotIds faulty_;
     std::vector<Client> clients_;
     std::array<Process, voter::replicas_max * places> processes_;
+    std::unique_ptr<Dom0> dom0_;  // where replicas are domains
+    bool kill_after_turn_ = false;
+    std::uint64_t up_again_at_ = 0;  // 0: it runs
     std::priority_queue<Happening, std::vector<Happening>, std::greater<>> happenings_;
     std::uint64_t order_ = 0;
     std::map<std::pair<std::string, std::uint32_t>, Octets> due_;
@@ -480,6 +600,8 @@ class World {
 
 }  // namespace
 
-Result run_world(std::uint64_t seed, Canary canary) { return World(seed, canary).run(); }
+Result run_world(std::uint64_t seed, Replicas replicas, Canary canary) {
+    return World(seed, replicas, canary).run();
+}
 
 }  // namespace sim

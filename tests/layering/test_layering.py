@@ -177,19 +177,30 @@ class Layering(Check):
             self.assertIsNone(complaint(name, quote, header), (name, header))
 
 
+def comes_first(header):
+    """Is it what its own .cc includes first?"""
+    own = TOP / (header.removesuffix(".hh") + ".cc")
+    found = own.is_file() and re.search(r'^#include [<"](\S+)[>"]', own.read_text(), re.MULTILINE)
+    return bool(found) and found.group(1) == header
+
+
 class Headers(Check):
+    def test_each_has_its_guard(self):
+        self.none([name for name in sources() if name.endswith(".hh")
+                   and "#pragma once" not in (TOP / name).read_text()])
+
     def test_each_compiles_alone(self):
+        """A header that its own .cc includes before anything else was compiled alone with that file."""
         flags = shlex.split(subprocess.run(
             ["pkg-config", "--cflags", "libdpdk", "tomlplusplus", "libpcap"], check=True,
             capture_output=True, text=True).stdout)
         flags = [re.sub(r"^-I", "-isystem", flag) for flag in flags]
-        headers = [name for name in sources() if name.endswith(".hh")]
+        headers = [name for name in sources() if name.endswith(".hh") and not comes_first(name)]
         self.assertGreater(len(headers), 10)
 
         def compiles(name):
             with tempfile.NamedTemporaryFile("w", suffix=".cc") as alone:
-                # Twice: a header without its guard fails too.
-                alone.write(f'#include "{name}"\n#include "{name}"\n')
+                alone.write(f'#include "{name}"\n')
                 alone.flush()
                 result = subprocess.run(
                     ["g++", "-std=c++20", "-fsyntax-only", "-Wall", "-Wextra", "-Wpedantic",

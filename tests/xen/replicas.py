@@ -21,6 +21,7 @@ import textwrap
 TOP = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(TOP / "tests" / "xen"), str(TOP / "tests" / "netns")]
 
+import dom0  # noqa: E402
 import harness  # noqa: E402 (its place is the namespaces' tests)
 from guests import manifest, run, xenstore  # noqa: E402
 
@@ -165,7 +166,9 @@ class Running:
         logs = "".join(f"--- {log.name}\n{log.read_text(errors='replace')[-800:]}\n"
                        for log in sorted((HOME / "state" / "domains").glob("*.log")))
         listed = self.quorate("replica", "list", check=False)
-        return "\n".join(["--- proxy.log", *tail, logs, listed.stdout, listed.stderr])
+        return "\n".join(["--- proxy.log", *tail, logs, listed.stdout, listed.stderr,
+                          json.dumps(self.status()), run("xl", "vcpu-list").stdout,
+                          dom0.hypervisor_log("e")])
 
 
 class ClientNamespace(harness.Namespace):

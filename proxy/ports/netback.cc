@@ -18,6 +18,7 @@ struct Netback {
     std::array<std::array<QueueSlot, workers_max>, ports_max> slots;
     std::array<std::unique_ptr<NetbackLanes>, workers_max> lanes;
     std::array<std::string, ports_max> names;  // empty: the lane is free
+    std::array<bool, ports_max> closing{};     // its slots may still be withdrawn
     std::unique_ptr<xen::netback::Service> service;
 };
 
@@ -71,8 +72,34 @@ void stop_netback() {
     netback.reset();
 }
 
+namespace {
+
+void free_lane(unsigned lane) {
+    for (unsigned worker = 0; worker < netback->settings.workers; ++worker) {
+        netback->lanes[worker]->retire(lane);
+    }
+    netback->names[lane].clear();
+    netback->closing[lane] = false;
+}
+
+// Those whose workers took longer to let go than anybody waited.
+void free_closed_lanes() {
+    for (unsigned lane = 0; lane < ports_max; ++lane) {
+        if (netback->closing[lane] && netback->service->closed(netback->names[lane])) {
+            free_lane(lane);
+        }
+    }
+}
+
+}  // namespace
+
 tl::expected<unsigned, std::string> open_netback_lane(const std::string& domain_name,
                                                       BackendType type) {
+    free_closed_lanes();
+    for (unsigned lane = 0; lane < ports_max; ++lane) {
+        if (!netback->closing[lane] || netback->names[lane] != domain_name) continue;
+        return tl::unexpected("a worker still uses the rings of " + domain_name + "; try again");
+    }
     for (unsigned lane = 0; lane < ports_max; ++lane) {
         if (!netback->names[lane].empty()) continue;
         netback->names[lane] = domain_name;
@@ -87,12 +114,8 @@ tl::expected<unsigned, std::string> open_netback_lane(const std::string& domain_
 }
 
 void close_netback_lane(unsigned lane) {
-    // A lane that is not free in time stays taken: its slots may still be withdrawn.
-    if (!netback->service->close(netback->names[lane])) return;
-    for (unsigned worker = 0; worker < netback->settings.workers; ++worker) {
-        netback->lanes[worker]->retire(lane);
-    }
-    netback->names[lane].clear();
+    netback->closing[lane] = true;
+    if (netback->service->close(netback->names[lane])) free_lane(lane);
 }
 
 NetbackStatus netback_status(unsigned lane) {

@@ -20,7 +20,7 @@ namespace xen::domain {
 namespace {
 
 constexpr std::size_t domains_max = 32'768;
-constexpr std::chrono::milliseconds keeper_deadline{15'000};
+constexpr std::chrono::milliseconds keeper_deadline{60'000};
 
 // One for each call: handles are not for several threads, and opening is two system calls.
 class Control {

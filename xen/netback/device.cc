@@ -41,15 +41,24 @@ Device::Device(const DeviceSettings& settings, Hypervisor& hypervisor, std::span
       shadow_(std::move(shadow)),
       refilled_(Clock::time_point::min()) {}
 
-Device::~Device() { disconnect(); }
+Device::~Device() {
+    disconnect();
+    const auto deadline = Clock::now() + release_timeout;
+    while (!let_go() && Clock::now() < deadline) {
+        std::this_thread::sleep_for(std::chrono::microseconds(100));
+    }
+    for (auto& connected : withdrawn_) static_cast<void>(connected.release());
+}
 
-void Device::forget() {
+bool Device::forget() {
     disconnect();
     shadow_.device().end();
     shadow_.remove();
+    return let_go();
 }
 
 store::Result<void> Device::look(store::Store& store, Clock::time_point now) {
+    if (!let_go()) return {};
     const auto read = [&](const std::string& path) -> store::Result<XenbusState> {
         auto value = store.read_if_there(path + "/state", number_text_max);
         if (!value && value.error().failure == store::Failure::too_large) {
@@ -74,6 +83,7 @@ store::Result<void> Device::look(store::Store& store, Clock::time_point now) {
     if (step.disconnect) {
         disconnect();
         shadow_.device().end();
+        if (!let_go()) return {};  // the rest of the step when it has
     }
     if (step.offer) {
         if (auto offered = offer(store); !offered) return offered;
@@ -195,15 +205,23 @@ void Device::disconnect() {
     if (queues_.empty()) return;
     changes_ += 1;
     for (unsigned i = 0; i < queues_.size(); ++i) slots_[i].offer(nullptr);
-    wake_();
-    const auto deadline = Clock::now() + release_timeout;
-    for (unsigned i = 0; i < queues_.size(); ++i) {
-        while (slots_[i].uses(&queues_[i]->queue) && Clock::now() < deadline) {
-            std::this_thread::sleep_for(std::chrono::microseconds(100));
-        }
-        if (slots_[i].uses(&queues_[i]->queue)) static_cast<void>(queues_[i].release());
-    }
+    withdrawn_ = std::move(queues_);
     queues_.clear();
+    wake_();
+    const auto deadline = Clock::now() + release_wait;
+    while (!let_go() && Clock::now() < deadline) {
+        std::this_thread::sleep_for(std::chrono::microseconds(100));
+    }
+}
+
+bool Device::let_go() {
+    for (unsigned i = 0; i < withdrawn_.size(); ++i) {
+        if (withdrawn_[i] && !slots_[i].uses(&withdrawn_[i]->queue)) withdrawn_[i].reset();
+    }
+    const bool all = std::all_of(withdrawn_.begin(), withdrawn_.end(),
+                                 [](const auto& connected) { return !connected; });
+    if (all) withdrawn_.clear();
+    return all;
 }
 
 }  // namespace xen::netback

@@ -4,8 +4,8 @@
 // Where the device is found, and whose it is, comes from our own records. From what the guest can
 // write it takes the state and the keys, as bounded numbers.
 //
-// Known limit: a worker that does not come to the head of a turn for `release_timeout` leaves the
-// queue mapped, for as long as the process lives.
+// A queue that is withdrawn stays mapped until its worker has come to the head of a turn, however
+// long that takes; nothing else happens to the device before.
 #pragma once
 
 #include <array>
@@ -27,6 +27,9 @@ namespace xen::netback {
 
 using Clock = std::chrono::steady_clock;
 
+// How long a withdrawn queue is waited for on the spot.
+constexpr std::chrono::milliseconds release_wait{20};
+// And where there is no later, at the end of the process: a worker that still runs then keeps it.
 constexpr std::chrono::milliseconds release_timeout{2'000};
 // A frontend may connect so often at once, and once more in each pause.
 constexpr unsigned reconnects_at_once_max = 5;
@@ -55,8 +58,11 @@ class Device {
 
     // Compares the two states and does what is to be done. An error is xenstore's: try again later.
     store::Result<void> look(store::Store& store, Clock::time_point now);
-    // The domain is gone: nothing of it is to be adopted.
-    void forget();
+    // Disconnects, and nothing of it is to be adopted: the domain is gone, or served no more.
+    // False: a worker still uses a queue of it; again later, and until then this stays.
+    bool forget();
+    // Are there withdrawn queues that a worker still uses? look() is then due soon.
+    bool lets_go() const { return !withdrawn_.empty(); }
 
     const DeviceSettings& settings() const { return settings_; }
     unsigned connected_queues() const { return static_cast<unsigned>(queues_.size()); }
@@ -86,6 +92,8 @@ class Device {
                           bool adopt);
     bool refuse(Violation violation, std::string why);
     void disconnect();
+    // Unmaps what was withdrawn. False: some of it is still in use.
+    bool let_go();
 
     DeviceSettings settings_;
     Hypervisor& hypervisor_;
@@ -93,7 +101,8 @@ class Device {
     std::function<void()> wake_;
     ShadowFile shadow_;
     std::vector<std::unique_ptr<Connected>> queues_;
-    bool refused_ = false;  // until the frontend's state changes
+    std::vector<std::unique_ptr<Connected>> withdrawn_;  // in the order of slots_
+    bool refused_ = false;                               // until the frontend's state changes
     unsigned changes_ = 0;
     std::string trouble_;
     Violation violation_ = Violation::none;

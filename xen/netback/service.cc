@@ -15,11 +15,12 @@ namespace xen::netback {
 namespace {
 
 constexpr int look_again_ms = 500;  // also where no watch has fired
+constexpr int look_soon_ms = 5;     // where a worker is to let go of a queue
 constexpr unsigned events_at_once_max = 256;
 constexpr std::size_t name_bytes_max = 256;
 constexpr std::string_view backends = "/local/domain/0/backend/";
-// A device that is done with goes within this, or with the thread.
-constexpr auto close_timeout = release_timeout * 2;
+// How long close() waits for the thread and the workers.
+constexpr std::chrono::milliseconds close_wait{1'000};
 
 std::string directory_of(BackendType type) {
     return std::string(backends) + (type == BackendType::vif ? "vif" : "quorate");
@@ -82,7 +83,7 @@ void Service::open(const std::string& name, BackendType type, std::span<QueueSlo
 }
 
 bool Service::close(const std::string& name) {
-    const auto deadline = Clock::now() + close_timeout;
+    const auto deadline = Clock::now() + close_wait;
     {
         const std::lock_guard lock(mutex_);
         const auto found = served_.find(name);
@@ -90,14 +91,16 @@ bool Service::close(const std::string& name) {
         found->second.closing = true;
     }
     poke();
-    while (Clock::now() < deadline) {
-        {
-            const std::lock_guard lock(mutex_);
-            if (!served_.contains(name)) return true;
-        }
+    while (!closed(name)) {
+        if (Clock::now() >= deadline) return false;
         std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }
-    return false;
+    return true;
+}
+
+bool Service::closed(const std::string& name) const {
+    const std::lock_guard lock(mutex_);
+    return !served_.contains(name);
 }
 
 DeviceStatus Service::status(const std::string& name) const {
@@ -115,7 +118,7 @@ void Service::run() {
 
 void Service::wait() {
     pollfd waiting[2] = {{store_.fd(), POLLIN, 0}, {poked_, POLLIN, 0}};
-    ::poll(waiting, 2, look_again_ms);
+    ::poll(waiting, 2, soon_ ? look_soon_ms : look_again_ms);
     std::uint64_t pokes = 0;
     static_cast<void>(!::read(poked_, &pokes, sizeof pokes));
     for (unsigned i = 0; i < events_at_once_max; ++i) {
@@ -126,6 +129,7 @@ void Service::wait() {
 
 // Looks at every device: there are few, and a watch says little that a look would not.
 void Service::work() {
+    soon_ = false;
     std::vector<std::string> names;
     {
         const std::lock_guard lock(mutex_);
@@ -141,6 +145,10 @@ void Service::work() {
             closing = served->closing;
         }
         if (closing) {
+            if (served->device && !served->device->forget()) {
+                soon_ = true;
+                continue;
+            }
             served->device.reset();
             std::error_code ignored;
             std::filesystem::remove(shadow_file(name), ignored);
@@ -195,8 +203,9 @@ void Service::look(const std::string& name, Served& served) {
     const auto called =
         store_.read_if_there(home_of(device.settings().domain) + "/name", name_bytes_max);
     const bool gone = called && (!*called || **called != name);
-    if (gone) {
-        device.forget();
+    const bool done = gone && device.forget();
+    soon_ = soon_ || device.lets_go();
+    if (done) {
         static_cast<void>(store_.unwatch(device.settings().frontend + "/state", name));
     }
     const bool changed = device.changes() != before;
@@ -207,7 +216,7 @@ void Service::look(const std::string& name, Served& served) {
         served.status.changes += device.changes() - before;
         served.status.trouble = looked ? device.trouble() : looked.error().what;
         served.status.violation = device.violation();
-        if (gone) {
+        if (done) {
             served.device.reset();
             served.status.domain.reset();
         }

@@ -49,8 +49,9 @@ class Service {
     // close().
     void open(const std::string& name, BackendType type, std::span<QueueSlot> slots);
     // It is not served any more, by a successor neither. True: nothing of it is mapped any more;
-    // false: that will be later, and its slots are not to be used for another until then.
+    // false: that will be later, see closed(), and its slots are nobody else's until then.
     bool close(const std::string& name);
+    bool closed(const std::string& name) const;
     DeviceStatus status(const std::string& name) const;
     // Grows with every change of any device.
     unsigned changes() const { return changes_.load(std::memory_order_acquire); }
@@ -79,7 +80,8 @@ class Service {
     Settings settings_;
     std::unique_ptr<Hypervisor> hypervisor_;
     store::Store store_;
-    int poked_ = -1;  // eventfd
+    bool soon_ = false;  // something waits for a worker
+    int poked_ = -1;     // eventfd
     std::atomic<bool> stop_{false};
     std::atomic<unsigned> changes_{0};
 

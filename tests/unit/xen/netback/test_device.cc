@@ -1,6 +1,5 @@
 // A device against a frontend in memory: what Linux's netfront does, and what it never would.
 #include <filesystem>
-#include <thread>
 
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -262,15 +261,33 @@ TEST_F(DeviceTest, AForgottenDeviceLeavesNothingToAdopt) {
 TEST_F(DeviceTest, AWorkerThatUsesAQueueKeepsItMapped) {
     connect();
     ASSERT_NE(slot_.current(), nullptr);
-    std::thread worker([&] {
-        // pause: while the worker is away, the queue must stay mapped
-        std::this_thread::sleep_for(milliseconds(50));
-        EXPECT_EQ(hypervisor_.mapped(), 2u);
-        slot_.current();
-    });
-    frontend_goes("5");
+    frontend_goes("5");  // the worker is away
+    EXPECT_EQ(hypervisor_.mapped(), 2u);
+    EXPECT_TRUE(device_->lets_go());
+    EXPECT_EQ(state(), "4") << "not closed before it is";
+    frontend_goes("6");
+    frontend_goes("1");
+    frontend_goes("4");
+    EXPECT_EQ(hypervisor_.mapped(), 2u) << "no other queue before that one has gone";
+    EXPECT_FALSE(device_->forget());
+    EXPECT_EQ(slot_.current(), nullptr);  // and comes back
+    EXPECT_TRUE(device_->forget());
     EXPECT_EQ(hypervisor_.mapped(), 0u);
-    worker.join();
+}
+
+TEST_F(DeviceTest, AWorkerThatComesLateIsWaitedFor) {
+    connect();
+    ASSERT_NE(slot_.current(), nullptr);
+    frontend_goes("5");
+    slot_.current();
+    look();
+    EXPECT_EQ(hypervisor_.mapped(), 0u);
+    EXPECT_EQ(state(), "6");
+    frontend_goes("1");
+    frontend_goes("4");
+    EXPECT_EQ(state(), "4");
+    ASSERT_NE(slot_.current(), nullptr);
+    slot_.release();
 }
 
 TEST_F(DeviceTest, ADeadXenstoredStopsNothing) {

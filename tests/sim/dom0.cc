@@ -225,7 +225,7 @@ Violation Dom0::violation(unsigned lane) const {
     return places_[lane].device ? places_[lane].device->violation() : Violation::none;
 }
 
-void Dom0::sleep(proxy::Worker& worker) {
+void Dom0::doze(proxy::Worker& worker) {
     if (worker.listen()) return;
     for (Place& place : places_) {
         if (place.domain) place.domain->expect_event();

@@ -40,7 +40,7 @@ class Dom0 final : public xen::netback::Hypervisor {
     // What the domain in that place has been seen to do wrong.
     xen::netback::Violation violation(unsigned lane) const;
     // Around what the worker does in a turn: it may sleep then, and who sends something wakes it.
-    void sleep(proxy::Worker& worker);
+    void doze(proxy::Worker& worker);
     void wake(proxy::Worker& worker);
     void fail_next_copy() { failing_ = true; }
 

@@ -382,7 +382,7 @@ class World {
         }
         if (dom0_->killed()) return dies();
         judge_domains();
-        if (chance(10)) dom0_->sleep(appliance_->worker());
+        if (chance(10)) dom0_->doze(appliance_->worker());
     }
     void dies() {
         result_.kills += 1;

@@ -127,17 +127,15 @@ void NetbackLanes::commit() {
 // What a guest has sent, as far as the pipeline has taken what came before.
 void NetbackLanes::gather(Lane& lane, LaneCounters& counters) {
     if (lane.arrived_next < lane.arrived_count) return;
-    std::array<xen::netback::FrameFromGuest, burst_max> frames;
-    const unsigned count = lane.queue->tx.take(frames, batch_.room() / copies_per_piece_max);
+    const unsigned count = lane.queue->tx.take(lane.frames, batch_.room() / copies_per_piece_max);
     lane.arriving_count = count;
     for (unsigned i = 0; i < count; ++i) {
         Arriving& arriving = lane.arriving[i];
-        arriving.frame = frames[i];
         arriving.packet = nullptr;
         arriving.whole = true;
         arriving.first_segment = arriving.segments_count = 0;
-        if (frames[i].pieces_count == 0) continue;
-        copy_in(lane, arriving);
+        if (lane.frames[i].pieces_count == 0) continue;
+        copy_in(lane, lane.frames[i], arriving);
         if (!arriving.whole) counters.no_memory.add(1);
     }
     if (lane.queue->tx.broken() != Violation::none) {
@@ -145,15 +143,16 @@ void NetbackLanes::gather(Lane& lane, LaneCounters& counters) {
     }
 }
 
-void NetbackLanes::copy_in(Lane& lane, Arriving& arriving) {
+void NetbackLanes::copy_in(const Lane& lane, const xen::netback::FrameFromGuest& frame,
+                           Arriving& arriving) {
     // A packet without all its memory is freed when the copies into it have run, not before:
     // somebody else could get it meanwhile.
     rte_mbuf* packet = arriving.packet = rte_pktmbuf_alloc(pool_);
     arriving.whole = packet != nullptr;
     if (packet == nullptr) return;
     rte_mbuf* last = packet;
-    for (unsigned i = 0; i < arriving.frame.pieces_count; ++i) {
-        Piece piece = arriving.frame.pieces[i];
+    for (unsigned i = 0; i < frame.pieces_count; ++i) {
+        Piece piece = frame.pieces[i];
         while (piece.length != 0) {
             if (rte_pktmbuf_tailroom(last) == 0) {
                 rte_mbuf* next = rte_pktmbuf_alloc(pool_);
@@ -235,18 +234,19 @@ void NetbackLanes::settle_arriving(Lane& lane, LaneCounters& counters) {
     lane.arrived_next = lane.arrived_count = 0;
     for (unsigned i = 0; i < lane.arriving_count; ++i) {
         const Arriving& arriving = lane.arriving[i];
-        bool good = arriving.frame.pieces_count == 0;
+        const xen::netback::FrameFromGuest& frame = lane.frames[i];
+        bool good = frame.pieces_count == 0;
         if (arriving.packet != nullptr) {
             good = arrived(arriving.first_segment, arriving.segments_count, counters) &&
                    arriving.whole;
             if (good) {
-                if (arriving.frame.checksum_blank) fill_in_checksum(arriving.packet, counters);
+                if (frame.checksum_blank) fill_in_checksum(arriving.packet, counters);
                 lane.arrived[lane.arrived_count++] = arriving.packet;
             } else {
                 rte_pktmbuf_free(arriving.packet);
             }
         }
-        lane.queue->tx.answer(arriving.frame, good);
+        lane.queue->tx.answer(frame, good);
     }
     counters.frames_in.add(lane.arrived_count);
     lane.arriving_count = 0;

@@ -91,7 +91,6 @@ class NetbackLanes {
     struct Arriving {
         rte_mbuf* packet;  // nullptr: no memory, or none of its bytes are wanted
         bool whole;        // there was memory for all of it
-        xen::netback::FrameFromGuest frame;
         unsigned first_segment;
         unsigned segments_count;
     };
@@ -101,6 +100,7 @@ class NetbackLanes {
         xen::netback::Queue* queue = nullptr;  // until the end of the next exchange()
         std::array<Leaving, pending_max> leaving;
         unsigned leaving_count = 0;
+        std::array<xen::netback::FrameFromGuest, burst_max> frames;  // of those that arrive
         std::array<Arriving, burst_max> arriving;
         unsigned arriving_count = 0;
         std::array<rte_mbuf*, burst_max> arrived;  // until the pipeline takes them
@@ -117,7 +117,7 @@ class NetbackLanes {
     void for_each_lane(Each&& each);
     void take_up(unsigned index, Lane& lane);
     void gather(Lane& lane, LaneCounters& counters);
-    void copy_in(Lane& lane, Arriving& arriving);
+    void copy_in(const Lane& lane, const xen::netback::FrameFromGuest& frame, Arriving& arriving);
     void copy_out(const Lane& lane, Leaving& leaving);
     void run_copies();
     void settle_arriving(Lane& lane, LaneCounters& counters);

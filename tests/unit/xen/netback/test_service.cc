@@ -60,6 +60,7 @@ class ServiceTest : public testing::Test {
     bool worker_sees(bool queue) {
         for (unsigned i = 0; i < 5'000; ++i) {
             if ((slot_.current() != nullptr) == queue) return true;
+            // pause: between two looks of up to 5 s of them
             std::this_thread::sleep_for(std::chrono::milliseconds(1));
         }
         return false;

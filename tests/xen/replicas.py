@@ -21,7 +21,6 @@ import textwrap
 TOP = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(TOP / "tests" / "xen"), str(TOP / "tests" / "netns")]
 
-import dom0  # noqa: E402
 import harness  # noqa: E402 (its place is the namespaces' tests)
 from guests import manifest, run, xenstore  # noqa: E402
 
@@ -162,6 +161,8 @@ class Running:
 
     def report(self):
         """What a person wants to read after a failure."""
+        import dom0  # not where a layer is prepared
+
         tail = (HOME / "proxy.log").read_text(errors="replace").splitlines()[-20:]
         logs = "".join(f"--- {log.name}\n{log.read_text(errors='replace')[-800:]}\n"
                        for log in sorted((HOME / "state" / "domains").glob("*.log")))

@@ -7,9 +7,9 @@
 //   delivered PORT 0                       frames since the beginning that reached the guest
 //   echo PORT SECONDS PAYLOAD WINDOW IDLE  a window of requests to the guest's echo service; sleeps
 //                                          after so many us without an answer
-//   one-way PORT SECONDS PAYLOAD           as many as the port takes, to an address that the guest
-//                                          does not have: its IP drops them. What counts is what
-//                                          lay in the guest's pages when the time was over
+//   one-way PORT SECONDS PAYLOAD           as many as the port takes, to another link address than
+//                                          the guest's, so that its IP drops them at once. What
+//                                          counts is what lay in the guest's pages in time
 //
 // Known limit: one flow; packets are built here, on the processor that the port runs on.
 #include <algorithm>
@@ -49,6 +49,9 @@ using Seconds = std::chrono::duration<double>;
 constexpr unsigned window_max = 512;
 constexpr std::size_t payload_max = 1472;
 constexpr std::uint16_t burst_max = proxy::burst_len_max;
+// What is given to a port at once: as much as a lane gathers for a guest, and one call of
+// af_packet's.
+constexpr std::uint16_t send_burst_max = 2 * proxy::tx_buffer_len_max;
 constexpr auto lost_after = std::chrono::seconds(2);
 constexpr auto drained_within = std::chrono::seconds(10);
 constexpr std::uint32_t sleep_us_max = 20'000;
@@ -58,7 +61,7 @@ constexpr std::uint16_t discard_port = 9;
 
 const wire::MacAddress guest_mac{{0x02, 0x51, 0, 0, 0, 2}};
 const wire::IpAddress client_address = wire::IpAddress::v4(0x0a350002);
-const wire::IpAddress nobodys_address = wire::IpAddress::v4(0xc6336401);  // 198.51.100.1
+const wire::MacAddress nobodys_mac{{0x02, 0x51, 0, 0, 0, 0x7f}};
 
 [[noreturn]] void fail(const std::string& text) {
     std::fprintf(stderr, "port_load: %s\n", text.c_str());
@@ -134,8 +137,8 @@ class Guest {
         begin(payload, 0);
         std::array<std::byte, 1600> model;
         const std::size_t length =
-            wire::write_udp(model, link(), client_address, client_port, nobodys_address,
-                            discard_port, 1, wire::Bytes(payload_.data(), payload));
+            wire::write_udp(model, {nobodys_mac, port_.mac, 0, false}, client_address, client_port,
+                            address_, discard_port, 1, wire::Bytes(payload_.data(), payload));
         const Counts before = counts();
         const auto started = Clock::now();
         const auto end = after(seconds);
@@ -324,9 +327,9 @@ class Guest {
 
     void send_unsent() {
         while (!unsent_.empty()) {
-            std::array<rte_mbuf*, burst_max> burst;
+            std::array<rte_mbuf*, send_burst_max> burst;
             const auto count =
-                static_cast<std::uint16_t>(std::min<std::size_t>(burst_max, unsent_.size()));
+                static_cast<std::uint16_t>(std::min<std::size_t>(send_burst_max, unsent_.size()));
             std::copy_n(unsent_.begin(), count, burst.begin());
             const std::uint16_t sent = port_.data.tx_burst(0, burst.data(), count);
             unsent_.erase(unsent_.begin(), unsent_.begin() + sent);
@@ -336,7 +339,7 @@ class Guest {
 
     // A burst of one and the same frame; what the port did not take waits. Returns what it took.
     unsigned push(wire::Bytes model) {
-        while (unsent_.size() < burst_max) {
+        while (unsent_.size() < send_burst_max) {
             rte_mbuf* packet = rte_pktmbuf_alloc(pool_);
             if (packet == nullptr) break;
             std::memcpy(proxy::room_of(packet).data(), model.data(), model.size());

@@ -27,6 +27,9 @@ struct rte_mempool;
 
 namespace proxy {
 
+// What a lane holds besides its port's buffers: on their way to the guest, and from it.
+constexpr unsigned lane_packets_max = 2 * tx_buffer_len_max + 2 * burst_len_max;
+
 // writer: the worker; reader: control
 struct LaneCounters {
     Count frames_in;         // from the guest

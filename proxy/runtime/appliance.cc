@@ -57,7 +57,26 @@ bool has_physical_port(const config::Config& config) {
                        [](const auto& port) { return port.kind == config::PortSpec::Kind::pci; });
 }
 
-// The sum of what each holder of packets holds at most.
+// Rings of these ports' drivers hold packets of ours; places that a host makes have none.
+std::uint32_t ports_with_rings(const config::Config& config) {
+    const auto has_rings = [](const config::PortSpec& port) {
+        return port.kind != config::PortSpec::Kind::af_packet &&
+               port.kind != config::PortSpec::Kind::netback;
+    };
+    auto count = static_cast<std::uint32_t>(
+        std::count_if(config.client_ports.begin(), config.client_ports.end(), has_rings));
+    for (const config::Group& group : config.groups) {
+        for (const config::Replica& replica : group.replicas) {
+            for (const auto& place : {replica.place_a, replica.place_b}) {
+                count += place && has_rings(*place) ? 1 : 0;
+            }
+        }
+    }
+    return count;
+}
+
+// The sum of what each holder of packets holds at most. No more: to touch a page for the first time
+// is what takes longest when a proxy starts in Dom0.
 PoolSizes pool_sizes(const config::Config& config) {
     std::uint32_t per_worker = retained_replies_max +
                                evidence_queue_len * (1 + voter::replicas_max) +
@@ -71,10 +90,11 @@ PoolSizes pool_sizes(const config::Config& config) {
         ports += 2 * replicas;
     }
     per_worker += ports * (tx_buffer_len_max + burst_len_max + catch_up_window) + handoff_len;
+    if (has_domains(config)) per_worker += ports * lane_packets_max;
     PoolSizes sizes;
     sizes.workers = config.workers;
-    // Driver rings (memif, tap, physical) hold packets of their own.
-    sizes.packets = per_worker * config.workers + ports * 2 * 1024;
+    per_worker += sizes.cache_per_worker * 3 / 2;
+    sizes.packets = per_worker * config.workers + ports_with_rings(config) * 2 * 1024;
     sizes.jumbo = jumbo_packets - 1;
     sizes.within_pages = has_domains(config) && !has_physical_port(config);
     return sizes;
@@ -102,10 +122,10 @@ tl::expected<void, std::string> Appliance::start() {
         return tl::unexpected("another quorate-proxy runs on " + config_.state_dir.string() +
                               ": stop it first, or give this one another appliance.name");
     }
+    if (options_.replays()) take_rings_as_client_ports();
     auto pools = make_pools(pool_sizes(config_));
     if (!pools) return tl::unexpected(pools.error());
     pools_ = *pools;
-    if (options_.replays()) take_rings_as_client_ports();
     if (has_domains(config_)) {
         auto started = start_netback({config_.state_dir, config_.workers, pools_.packets});
         if (!started) return started;

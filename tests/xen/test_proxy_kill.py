@@ -3,10 +3,12 @@ adopts their live rings, service resumes, nothing is rebooted, and no answer is 
 itself just where a ring's responses are written over its requests and not published yet.
 
 The service is the echo, which remembers nothing: what was under way at a kill may go unanswered, and
-the client asks again. Known limit: the time to resume is printed, and held to a bound that suits an
-emulated machine beside others, not to that of a real one.
+the client asks again. Service has resumed when a request that was first sent with the restart's command,
+and sent again every 50 ms, has its answer. Known limit: whoever else uses this machine's processors is
+part of that time.
 """
 
+import contextlib
 import os
 import random
 import signal
@@ -20,13 +22,17 @@ import unittest
 import dom0
 
 LAB = ["--appliance", "echo"]
+ALONE = True  # it measures time
 dom0.enter()
 
-import harness  # noqa: E402 (dom0 says where it is)
+import accounts  # noqa: E402 (dom0 says where it is)
+import harness  # noqa: E402
 import replicas  # noqa: E402
 
 KILLS = int(os.environ.get("QUORATE_KILLS", "20"))
-RESUME_SECONDS_MAX = 60
+RESUME_SECONDS_MAX = 5
+PATIENCE_SECONDS = 60  # with all that is not the measured time to resume
+NEW_AGAIN_S = 0.05
 PASSES = (1, 2, 3, 20, 101)  # of the crash point: of either ring, of any domain
 SIZES = (8, 64, 500, 1400)
 
@@ -101,12 +107,7 @@ class Kills(unittest.TestCase):
                     self.wait_for_answers(load, time.monotonic(), "before a kill")
                     time.sleep(random.uniform(0, 0.3))  # pause: the instant
                     os.kill(appliance.proxy_pid(), signal.SIGKILL)
-                    began = time.monotonic()
-                    appliance.start_proxy()
-                    answers_at = time.monotonic()
-                    # A request that was sent after the restart's command has an answer.
-                    self.wait_for_answers(load, answers_at, f"after kill {number + 1}")
-                    spent.append(time.monotonic() - began)
+                    spent.append(self.resume(appliance, number))
                     self.assertEqual(load.wrong, [])
             except AssertionError:
                 print(appliance.report())
@@ -114,10 +115,38 @@ class Kills(unittest.TestCase):
             finally:
                 load.stop()
         print(f"{KILLS} kills under load, {load.answered} right answers; from the command to the "
-              f"first answer to a new request: median {statistics.median(spent):.1f} s, at most "
-              f"{max(spent):.1f} s")
+              f"first answer to a new request: median {statistics.median(spent):.2f} s, all "
+              + " ".join(f"{seconds:.2f}" for seconds in sorted(spent)))
+        self.is_whole(appliance, domains)
+        # Not the longest: an emulated machine stands still when its host does.
+        self.assertLess(statistics.median(spent), RESUME_SECONDS_MAX)
+
+    def resume(self, appliance, number):
+        """Starts the proxy; seconds until a request that was not asked before has its answer."""
+        request = struct.pack("!I", 1 << 31 | number) + b"is it back?!"
+        with appliance.client.socket() as connection:
+            connection.settimeout(NEW_AGAIN_S)
+            began = time.monotonic()
+            replicas.start_proxy()
+            while time.monotonic() < began + PATIENCE_SECONDS:
+                with contextlib.suppress(OSError):  # no neighbour yet
+                    connection.sendto(request, appliance.server)
+                try:
+                    answer = connection.recv(4096)
+                except OSError:
+                    continue
+                self.assertEqual(answer, request)
+                return time.monotonic() - began
+        raise AssertionError(f"no answer within {PATIENCE_SECONDS} s of kill {number + 1}")
+
+    def is_whole(self, appliance, domains):
+        """Nothing was rebooted, nobody is blamed, and nothing of any of the dead is left."""
         appliance.wait_admitted()
         self.assertEqual(dom0.domains(), domains)
+        for replica in appliance.group_status()["replicas"]:
+            self.assertIsNone(replica["netback"]["violation"])
+            self.assertEqual((replica["dissent"], replica["suspect"]), (0, False))
+        accounts.settle(appliance, ballots=False)
 
     def test_killed_between_writing_responses_and_publishing_them(self):
         appliance = replicas.Running("echo")
@@ -132,7 +161,7 @@ class Kills(unittest.TestCase):
                     os.kill(appliance.proxy_pid(), signal.SIGKILL)
                     dying = replicas.start_proxy("quorate-proxy-crashing",
                                                  QUORATE_CRASH_POINT=f"written:{number}")
-                    self.assertEqual(dying.wait(RESUME_SECONDS_MAX), -signal.SIGKILL)
+                    self.assertEqual(dying.wait(PATIENCE_SECONDS), -signal.SIGKILL)
                     appliance.start_proxy()
                     self.wait_for_answers(load, time.monotonic(), f"after pass {number}")
                     self.assertEqual(load.wrong, [])
@@ -141,14 +170,10 @@ class Kills(unittest.TestCase):
                 raise
             finally:
                 load.stop()
-        appliance.wait_admitted()
-        self.assertEqual(dom0.domains(), domains)
-        for replica in appliance.group_status()["replicas"]:
-            self.assertIsNone(replica["netback"]["violation"])
-            self.assertEqual((replica["dissent"], replica["suspect"]), (0, False))
+        self.is_whole(appliance, domains)
 
     def wait_for_answers(self, load, since, what):
-        harness.wait_until(lambda: load.last_answer > since, RESUME_SECONDS_MAX,
+        harness.wait_until(lambda: load.last_answer > since, PATIENCE_SECONDS,
                            f"an answer to a request of {what}")
 
 

@@ -15,7 +15,8 @@ from dom0 import xenstore
 LAB = ["--image", "echo"]
 dom0.enter()
 
-import domains  # noqa: E402 (dom0 says where it is)
+import accounts  # noqa: E402 (dom0 says where it is)
+import domains  # noqa: E402
 from domains import BACKENDS, QUORATE, Replicas, names_below, run, until  # noqa: E402
 
 
@@ -29,6 +30,7 @@ class DomainTest(unittest.TestCase):
     def tearDown(self):
         self.assertEqual(self.lab.close(), [], "left behind")
         self.assertEqual(domains.domains(), self.before)
+        accounts.wait_for_grants({})
 
 
 class Life(DomainTest):

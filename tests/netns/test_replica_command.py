@@ -167,6 +167,24 @@ class Commands(unittest.TestCase):
             self.assertIn("admitted, written", quorate("admit", "ada"))
             self.assertEqual(quorate.seats()["ada"], ("admitted", 1, "a"))
 
+    def test_pause_and_resume(self):
+        with harness.Lab() as lab:
+            quorate = Quorate(lab)
+            self.assertIn("not paused: it is not there", quorate("pause", "ada", status=1))
+            quorate("start", "ada", "bob")
+            self.assertIn("incarnation", quorate("pause", "ada"))
+            detail = quorate.row("ada")["process"]["detail"]
+            self.assertTrue(detail.startswith("paused"), detail)
+            self.assertNotIn("paused", quorate.row("bob")["process"]["detail"])
+            self.assertIn("is paused", quorate("pause", "ada"), "once more")
+            self.assertEqual(quorate.seats()["ada"][0], "admitted", "the votes are as they were")
+            said = quorate.json("resume", "ada")["replicas"][0]
+            self.assertEqual((said["ok"], said["standing"]), (True, "admitted"))
+            self.assertNotIn("paused", quorate.row("ada")["process"]["detail"])
+            quorate("pause", "bob")
+            quorate("stop", "bob")
+            self.assertIn("not resumed: it is not there", quorate("resume", "bob", status=1))
+
     def test_group_with_a_log(self):
         with harness.Lab() as lab:
             quorate = Quorate(lab, kind="log")

@@ -16,7 +16,6 @@ import harness
 from guests import run
 
 QUORATE = harness.BUILD / "tools" / "quorate" / "quorate"
-HOST_DRIVER = harness.BUILD / "tests" / "netns" / "host_driver"
 APPLIANCE = "domtest"
 BOOT_SECONDS = 90  # on an emulated machine that others use, too
 BACKENDS = "/local/domain/0/backend/quorate"
@@ -30,6 +29,7 @@ mount -t sysfs sysfs /sys
 mount -t devtmpfs dev /dev
 ln -s /proc/self/fd /dev/fd
 echo "hello from $(tr '\\n' ' ' </etc/quorate/name)"
+agent seed /etc/quorate/seed && echo "seeded by $(wc -c </etc/quorate/seed) octets"
 . /etc/quorate/files/behaviour
 while :; do
     case $(agent read data/quorate/order 2>/dev/null) in
@@ -147,12 +147,6 @@ class Replicas:
     def seat(self, name):
         """What `list` says of one replica."""
         return self.replica("list", name)["replicas"][0]
-
-    def drive(self, verb, seat):
-        """The host itself, which is called with pause and resume."""
-        done = run(HOST_DRIVER, self.config, verb, "g", seat["slot"], seat["place"],
-                   seat["incarnation"], check=False)
-        return json.loads(done.stdout)
 
     def log(self, slot, place):
         file = self.records / f"g-{slot}-{place}.log"

@@ -59,17 +59,19 @@ class Life(DomainTest):
         self.assertEqual(xenstore(f"/local/domain/{number}/quorate/appliance"), "domtest")
         until(lambda: f"hello from group g slot 0 incarnation {started['incarnation']}"
               in self.lab.log(0, "a"), "its console is in the log")
+        until(lambda: "seeded by 32 octets" in self.lab.log(0, "a"), "randomness came with it")
         log = self.lab.records / "g-0-a.log"
         self.assertEqual(stat.S_IMODE(log.stat().st_mode), 0o600)
 
         # Paused, it stands still.
-        self.assertTrue(self.lab.drive("pause", seat)["ok"])
+        self.lab.replica("pause", "a")
+        self.lab.replica("pause", "a")
         self.assertIn("paused", self.lab.seat("a")["process"]["detail"])
         self.lab.order(seat, "crash")
         self.assertTrue(self.lab.seat("a")["process"]["running"])
         run("xenstore-rm", f"/local/domain/{number}/data/quorate/order")
-        self.assertTrue(self.lab.drive("resume", seat)["ok"])
-        self.assertTrue(self.lab.drive("resume", seat)["ok"], "once more")
+        self.lab.replica("resume", "a")
+        self.lab.replica("resume", "a")
         self.assertNotIn("paused", self.lab.seat("a")["process"]["detail"])
 
         self.lab.replica("stop", "a")

@@ -1,5 +1,6 @@
-// quorate replica ...: start, stop, restart, suspend, admit and list replicas. Also the hidden
-// subcommands that are a started replica's supervisor, and what builds and keeps a domain.
+// quorate replica ...: start, stop, restart, suspend, admit, pause, resume and list replicas. Also
+// the hidden subcommands that are a started replica's supervisor, and what builds and keeps a
+// domain.
 #include <algorithm>
 #include <cstdio>
 #include <functional>
@@ -220,7 +221,8 @@ void add(CLI::App& parent, const char* name, const char* about, bool names_repli
 void add_replica(CLI::App& app) {
     CLI::App* replica = app.add_subcommand(
         "replica",
-        "Start, stop, restart, suspend, admit and list the replicas of a configuration.");
+        "Start, stop, restart, suspend, admit, pause, resume and list the replicas of a "
+        "configuration.");
     replica->require_subcommand(1);
     const auto doing = [](Action action) {
         return [action](const Options& options) { act(options, action); };
@@ -234,6 +236,9 @@ void add_replica(CLI::App& app) {
     add(*replica, "suspend", "Take replicas out of the voting; they go on running.", true,
         doing(&ReplicaActions::suspend));
     add(*replica, "admit", "Have replicas vote again.", true, doing(&ReplicaActions::admit));
+    add(*replica, "pause", "Have replicas stand still, votes and seats as they are.", true,
+        doing(&ReplicaActions::pause));
+    add(*replica, "resume", "Have paused replicas go on.", true, doing(&ReplicaActions::resume));
     add(*replica, "dump", "Write a domain's memory to a new file, which only we may read.", true,
         dump, [](CLI::App& command, Options& options) {
             command.add_option("--file", options.file, "the file")->required();

@@ -317,27 +317,55 @@ Outcome ReplicaActions::change_standing(const Target& target, const char* comman
     return outcome;
 }
 
+tl::expected<recovery::ReplicaName, std::string> ReplicaActions::latest_boot(const Target& target) {
+    const auto boots = boots_of(target);
+    if (!boots) return tl::unexpected(boots.error());
+    if (boots->empty()) return tl::unexpected(std::string("it is not there"));
+    return std::max_element(boots->begin(), boots->end(),
+                            [](const auto& one, const auto& other) {
+                                return one.name.incarnation.value < other.name.incarnation.value;
+                            })
+        ->name;
+}
+
+Outcome ReplicaActions::pause(const Target& target) { return change_running(target, false); }
+
+Outcome ReplicaActions::resume(const Target& target) { return change_running(target, true); }
+
+Outcome ReplicaActions::change_running(const Target& target, bool running) {
+    Outcome outcome{.target = target};
+    const std::string failed = running ? "not resumed: " : "not paused: ";
+    if (const auto roster = recovery::read_roster(config_.roster_file())) {
+        outcome.seat = seat_in(*roster, group_of(config_, target).name, target.slot);
+    }
+    const auto name = latest_boot(target);
+    if (!name) {
+        outcome.what = failed + name.error();
+        return outcome;
+    }
+    const auto done = running ? hosts_.resume(*name) : hosts_.pause(*name);
+    outcome.ok = done.has_value();
+    outcome.what = outcome.ok ? "incarnation " + std::to_string(name->incarnation.value) +
+                                    (running ? " goes on" : " is paused")
+                              : failed + done.error().what;
+    if (outcome.ok && !running && outcome.seat.standing == recovery::Standing::admitted) {
+        outcome.note = "it counts as silent until it is suspended or resumed";
+    }
+    return outcome;
+}
+
 Outcome ReplicaActions::dump(const Target& target, const std::filesystem::path& file) {
     Outcome outcome{.target = target};
-    const auto boots = boots_of(target);
-    if (!boots) {
-        outcome.what = "not dumped: " + boots.error();
+    const auto name = latest_boot(target);
+    if (!name) {
+        outcome.what = "not dumped: " + name.error();
         return outcome;
     }
-    if (boots->empty()) {
-        outcome.what = "not dumped: it is not there";
-        return outcome;
-    }
-    const auto latest =
-        std::max_element(boots->begin(), boots->end(), [](const auto& one, const auto& other) {
-            return one.name.incarnation.value < other.name.incarnation.value;
-        });
-    const auto done = hosts_.dump(latest->name, file);
+    const auto done = hosts_.dump(*name, file);
     outcome.ok = done.has_value();
-    outcome.what = outcome.ok
-                       ? "memory of incarnation " + std::to_string(latest->name.incarnation.value) +
-                             " in " + file.string()
-                       : "not dumped: " + done.error().what;
+    outcome.what = outcome.ok ? "memory of incarnation " + std::to_string(name->incarnation.value) +
+                                    " in " + file.string()
+                              : "not dumped: " + done.error().what;
     return outcome;
 }
 

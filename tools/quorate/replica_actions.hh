@@ -56,6 +56,10 @@ class ReplicaActions {
     // Through the proxy where one runs, which counts it and acts at once; else in the roster.
     Outcome suspend(const Target& target);
     Outcome admit(const Target& target);
+    // Its latest boot stands still, and goes on. The votes are as they were: it is silent
+    // meanwhile.
+    Outcome pause(const Target& target);
+    Outcome resume(const Target& target);
     // The memory of the domain that sits there, into a new file.
     Outcome dump(const Target& target, const std::filesystem::path& file);
 
@@ -77,6 +81,8 @@ class ReplicaActions {
                                                        const recovery::Seat& before,
                                                        recovery::Seat after);
     tl::expected<std::vector<recovery::ReplicaFacts>, std::string> boots_of(const Target& target);
+    tl::expected<recovery::ReplicaName, std::string> latest_boot(const Target& target);
+    Outcome change_running(const Target& target, bool running);
     Outcome change_standing(const Target& target, const char* command);
     std::string change_alone(const Target& target, const char* command, recovery::Seat& seat);
 

@@ -28,6 +28,14 @@ ReplicaHosts::Result<void> ReplicaHosts::stop(const recovery::ReplicaName& name)
     return is_domain(name.group, name.slot) ? xen_.stop(name) : netns_.stop(name);
 }
 
+ReplicaHosts::Result<void> ReplicaHosts::pause(const recovery::ReplicaName& name) {
+    return is_domain(name.group, name.slot) ? xen_.pause(name) : netns_.pause(name);
+}
+
+ReplicaHosts::Result<void> ReplicaHosts::resume(const recovery::ReplicaName& name) {
+    return is_domain(name.group, name.slot) ? xen_.resume(name) : netns_.resume(name);
+}
+
 ReplicaHosts::Result<std::vector<recovery::ReplicaFacts>> ReplicaHosts::inspect(
     const std::string& group, voter::ReplicaId slot) {
     auto all = is_domain(group, slot) ? xen_.inspect() : netns_.inspect();

@@ -27,6 +27,9 @@ class ReplicaHosts {
 
     Result<recovery::ReplicaFacts> start(const recovery::ReplicaName& name);
     Result<void> stop(const recovery::ReplicaName& name);
+    // It stands still, and goes on; doing either twice is no error.
+    Result<void> pause(const recovery::ReplicaName& name);
+    Result<void> resume(const recovery::ReplicaName& name);
     // Of one slot.
     Result<std::vector<recovery::ReplicaFacts>> inspect(const std::string& group,
                                                         voter::ReplicaId slot);

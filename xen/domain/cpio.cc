@@ -38,7 +38,7 @@ void CpioWriter::entry(std::string_view name, std::uint32_t mode, std::string_vi
     pad();
 }
 
-void CpioWriter::add(std::string_view path, std::string_view content, bool executable) {
+void CpioWriter::add(std::string_view path, std::string_view content, For whom) {
     path.remove_prefix(path.find_first_not_of('/'));
     for (std::size_t slash = path.find('/'); slash != std::string_view::npos;
          slash = path.find('/', slash + 1)) {
@@ -47,7 +47,10 @@ void CpioWriter::add(std::string_view path, std::string_view content, bool execu
         directories_.emplace(directory);
         entry(directory, 0040755, {});
     }
-    entry(path, executable ? 0100755 : 0100644, content);
+    const std::uint32_t mode = whom == For::running     ? 0100755
+                               : whom == For::root_only ? 0100400
+                                                        : 0100644;
+    entry(path, mode, content);
 }
 
 std::string CpioWriter::finish() {

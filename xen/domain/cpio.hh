@@ -15,7 +15,8 @@ namespace xen::domain {
 class CpioWriter {
   public:
     // `path` is absolute in the guest. A path given again replaces the file there.
-    void add(std::string_view path, std::string_view content, bool executable = false);
+    enum class For { reading, running, root_only };
+    void add(std::string_view path, std::string_view content, For whom = For::reading);
     // The whole archive, a multiple of 4 bytes; nothing can be added after that.
     std::string finish();
 

@@ -6,8 +6,10 @@
 #include <sstream>
 
 #include <nlohmann/json.hpp>
+#include <sys/random.h>
 #include <unistd.h>
 
+#include "recovery/process.hh"
 #include "xen/domain/cpio.hh"
 
 namespace xen::domain {
@@ -16,6 +18,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr std::size_t copy_bytes_max = 16u << 20;
+constexpr std::size_t seed_bytes = 32;  // as much as the kernel's generator has room for
 
 std::string in_guest(const std::string& path) {
     return path.starts_with('/') ? path : "/etc/quorate/files/" + path;
@@ -141,11 +144,20 @@ tl::expected<Plan, std::string> parse_plan(const std::string& text) {
     }
 }
 
+tl::expected<GuestFile, std::string> seed_file() {
+    std::string seed(seed_bytes, '\0');
+    if (::getrandom(seed.data(), seed.size(), 0) != static_cast<ssize_t>(seed.size())) {
+        return tl::unexpected(recovery::with_cause("cannot make a seed for the guest"));
+    }
+    return GuestFile{"/etc/quorate/seed", seed, {}, true};
+}
+
 tl::expected<std::string, std::string> archive(const std::vector<GuestFile>& files) {
     CpioWriter writer;
     for (const GuestFile& file : files) {
         if (file.source.empty()) {
-            writer.add(file.path, file.content);
+            writer.add(file.path, file.content,
+                       file.root_only ? CpioWriter::For::root_only : CpioWriter::For::reading);
             continue;
         }
         std::ifstream in(file.source, std::ios::binary);
@@ -155,7 +167,8 @@ tl::expected<std::string, std::string> archive(const std::vector<GuestFile>& fil
             return tl::unexpected(file.source + " is larger than " +
                                   std::to_string(copy_bytes_max >> 20) + " MiB");
         }
-        writer.add(file.path, content, ::access(file.source.c_str(), X_OK) == 0);
+        const bool runs = ::access(file.source.c_str(), X_OK) == 0;
+        writer.add(file.path, content, runs ? CpioWriter::For::running : CpioWriter::For::reading);
     }
     return writer.finish();
 }

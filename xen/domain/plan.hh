@@ -18,6 +18,7 @@ struct GuestFile {
     std::string path;  // absolute, in the guest
     std::string content;
     std::string source;  // where it is not empty: a file of ours to copy instead
+    bool root_only = false;
 };
 
 struct Plan {
@@ -37,7 +38,7 @@ struct Plan {
     std::vector<GuestFile> files;  // appended to the ramdisk
 };
 
-// What the guest finds in /etc/quorate: network, name, arguments, files/.
+// What the guest finds in /etc/quorate: network, name, arguments, files/; and seed, see below.
 std::vector<GuestFile> guest_files(const config::Config& config, const recovery::ReplicaName& name,
                                    const config::XenImage& image);
 
@@ -49,6 +50,10 @@ std::string domain_name(const config::Config& config, const recovery::ReplicaNam
 
 std::string to_text(const Plan& plan);
 tl::expected<Plan, std::string> parse_plan(const std::string& text);
+
+// Randomness for one boot, from this machine's: a guest has no other source so early, and no two
+// boots may have the same. Made where a domain is built, so that it is nowhere else.
+tl::expected<GuestFile, std::string> seed_file();
 
 // The archive of its files; an error names the file that cannot be read.
 tl::expected<std::string, std::string> archive(const std::vector<GuestFile>& files);

@@ -128,7 +128,11 @@ int belongs(const Library& library, DomainId domain, const Uuid& uuid) {
 }  // namespace
 
 tl::expected<DomainId, std::string> build(const Plan& plan) {
-    const auto files = archive(plan.files);
+    const auto seed = seed_file();
+    if (!seed) return tl::unexpected(seed.error());
+    std::vector<GuestFile> with_seed = plan.files;
+    with_seed.push_back(*seed);  // the last of a name is the one that counts
+    const auto files = archive(with_seed);
     if (!files) return tl::unexpected(files.error());
     const auto kernel = load_verified(plan.kernel, plan.kernel_sha256);
     if (!kernel) return tl::unexpected(kernel.error());

@@ -42,7 +42,8 @@ TEST(Cpio, IsReadByCpio) {
     TemporaryDirectory directory;
     CpioWriter writer;
     writer.add("/etc/quorate/name", "group dns\n");
-    writer.add("/etc/quorate/files/run", "#!/bin/sh\n", true);
+    writer.add("/etc/quorate/files/run", "#!/bin/sh\n", CpioWriter::For::running);
+    writer.add("/etc/quorate/seed", "secret", CpioWriter::For::root_only);
     writer.add("/empty", "");
     const std::string bytes = writer.finish();
     EXPECT_EQ(bytes.size() % 4, 0u);
@@ -56,6 +57,8 @@ TEST(Cpio, IsReadByCpio) {
     EXPECT_EQ(content(directory / "empty"), "");
     const auto mode = std::filesystem::status(directory / "etc/quorate/files/run").permissions();
     EXPECT_EQ(mode, std::filesystem::perms(0755));
+    const auto seed = std::filesystem::status(directory / "etc/quorate/seed").permissions();
+    EXPECT_EQ(seed, std::filesystem::perms(0400));
 }
 
 TEST(Cpio, SuitsXensDomainBuilder) {
@@ -145,6 +148,19 @@ TEST(Plan, HoldsWhatTheGuestNeeds) {
     EXPECT_EQ(file("/etc/quorate/arguments"), "-v\ntwo words\n");
     EXPECT_EQ(file("/etc/quorate/files/zone"), "text");
     EXPECT_EQ(file("/etc/motd"), "hello");
+}
+
+TEST(Plan, ASeedIsOfOneBootOnly) {
+    const auto one = seed_file();
+    const auto other = seed_file();
+    ASSERT_TRUE(one && other);
+    EXPECT_EQ(one->path, "/etc/quorate/seed");
+    EXPECT_EQ(one->content.size(), 32u);
+    EXPECT_NE(one->content, other->content);
+    EXPECT_TRUE(one->root_only);
+    const auto packed = archive({*one});
+    ASSERT_TRUE(packed);
+    EXPECT_NE(packed->find(one->content), std::string::npos);
 }
 
 TEST(Plan, SurvivesItsWayToTheHelper) {

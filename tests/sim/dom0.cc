@@ -1,5 +1,6 @@
 #include "tests/sim/dom0.hh"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -253,6 +254,12 @@ void Dom0::passes(proxy::CrashPoint where) {
     if (where != proxy::CrashPoint::written || passes_left_ == 0 || --passes_left_ != 0) return;
     note_instant();
     at_death_();
+}
+
+bool Dom0::has_notified() const {
+    return std::any_of(places_.begin(), places_.end(), [](const Place& place) {
+        return place.domain && place.domain->told() != std::array<bool, 2>{};
+    });
 }
 
 void Dom0::kill(bool told) {

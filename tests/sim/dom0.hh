@@ -54,6 +54,7 @@ class Dom0 final : public xen::netback::Hypervisor {
     }
     void passes(proxy::CrashPoint where);
     // Or right now: between two turns. `told`: the last notifications have left.
+    bool has_notified() const;  // there are some
     void kill(bool told);
     // After the process's own end.
     void end_process();

@@ -348,7 +348,7 @@ class World {
         }
     }
 
-    // Between two turns, or within the next one that gets so far.
+    // After the next turn that says something to a domain, or within the next that gets so far.
     void kill() {
         if (chance(40)) {
             kill_after_turn_ = true;
@@ -376,7 +376,8 @@ class World {
         dom0_->look(appliance_->now());
         dom0_->wake(appliance_->worker());
         if (!appliance_->step(us)) checker_.complain("the counters do not balance");
-        if (std::exchange(kill_after_turn_, false)) {
+        if (kill_after_turn_ && dom0_->has_notified()) {
+            kill_after_turn_ = false;
             clients_hear(appliance_->to_client());
             dom0_->kill(chance(50));
         }
@@ -541,6 +542,7 @@ class World {
     // Everybody is admitted, honest and reached: every new request is answered rightly, soon.
     void healing_phase() {
         if (dom0_) dom0_->disarm();
+        kill_after_turn_ = false;
         while (up_again_at_ != 0) turn();
         for (unsigned slot = 0; slot < shape_.replicas; ++slot) {
             // Whatever became of a frontend: a fresh domain has another.

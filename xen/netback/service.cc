@@ -14,8 +14,8 @@ namespace xen::netback {
 
 namespace {
 
-constexpr int look_again_ms = 500;  // also where no watch has fired
-constexpr int look_soon_ms = 5;     // where a worker is to let go of a queue
+constexpr int look_again_ms = 2'000;  // also where no watch has fired
+constexpr int look_soon_ms = 5;       // where a worker is to let go of a queue
 constexpr unsigned events_at_once_max = 256;
 constexpr std::size_t name_bytes_max = 256;
 constexpr std::string_view backends = "/local/domain/0/backend/";

@@ -20,7 +20,8 @@ from guests import run
 LAB = ["--image", "echo,hostile"]
 dom0.enter()
 
-import domains  # noqa: E402 (dom0 says where it is)
+import accounts  # noqa: E402 (dom0 says where it is)
+import domains  # noqa: E402
 
 SECONDS_MAX = 300
 # What the proxy says of the attacker, where an attack can only be seen as one thing.
@@ -187,6 +188,7 @@ suspend = "manual"
                     self.assertEqual(dom0.xenstore(f"{domains.BACKENDS}/{domain}/0/state"), "4")
         self.assertEqual(self.proxy.process.pid, pid)
         self.assertEqual(self.ask(50, "after")[:2], [50, 0])
+        accounts.stop_all(self.proxy.control, lambda: self.quorate("stop", "--all"), "quorate-hostile-")
 
 
 if __name__ == "__main__":

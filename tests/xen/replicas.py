@@ -168,7 +168,7 @@ class Running:
                        for log in sorted((HOME / "state" / "domains").glob("*.log")))
         listed = self.quorate("replica", "list", check=False)
         return "\n".join(["--- proxy.log", *tail, logs, listed.stdout, listed.stderr,
-                          json.dumps(self.status()), run("xl", "vcpu-list").stdout,
+                          json.dumps(self.status()), run("xl", "vcpu-list", check=False).stdout,
                           dom0.hypervisor_log("e")])
 
 

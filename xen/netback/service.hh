@@ -25,7 +25,7 @@ struct DeviceStatus {
     std::optional<DomainId> domain;  // nothing: no such domain has been seen
     unsigned queues = 0;             // connected
     unsigned changes = 0;            // grows with each connect and disconnect
-    RingCounts rings;                // at the latest look, which comes within a second
+    RingCounts rings;                // at the latest look, which comes within 2 s
     std::string trouble;
     Violation violation = Violation::none;
 };

@@ -167,9 +167,10 @@ class Running:
         logs = "".join(f"--- {log.name}\n{log.read_text(errors='replace')[-800:]}\n"
                        for log in sorted((HOME / "state" / "domains").glob("*.log")))
         listed = self.quorate("replica", "list", check=False)
+        run("xl", "debug-keys", "e", check=False)  # event channels
         return "\n".join(["--- proxy.log", *tail, logs, listed.stdout, listed.stderr,
                           json.dumps(self.status()), run("xl", "vcpu-list", check=False).stdout,
-                          dom0.hypervisor_log("e")])
+                          dom0.hypervisor_log()[-8000:]])
 
 
 class ClientNamespace(harness.Namespace):

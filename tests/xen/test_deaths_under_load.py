@@ -17,7 +17,8 @@ import dom0
 LAB = ["--appliance", "echo"]
 dom0.enter()
 
-import replicas  # noqa: E402 (dom0 says where it is)
+import accounts  # noqa: E402 (dom0 says where it is)
+import replicas  # noqa: E402
 from domains import until  # noqa: E402
 from guests import run  # noqa: E402
 
@@ -121,6 +122,8 @@ class Deaths(unittest.TestCase):
         self.assertEqual(group["split"], 0)
         self.assertEqual(sum(replica["dissent"] for replica in group["replicas"]), 0)
         print(f"{self.load.right} right replies, {self.load.missing} missing", flush=True)
+        accounts.settle(self.appliance)
+        accounts.stop_replicas(self.appliance)
 
 
 if __name__ == "__main__":

@@ -32,6 +32,12 @@ class Dom0(unittest.TestCase):
             missing = [line.strip() for line in needs.splitlines() if "not found" in line]
             self.assertEqual(missing, [], f"{path} (dom0_packages.txt says what Dom0 has)")
 
+    def test_on_a_real_dom0_it_runs_natively(self):
+        done = subprocess.run([dom0.TOP / "tools" / "lab", "run", "--native", "--", "sh", "-c",
+                               "xl list; exit 3"], capture_output=True, text=True, check=False)
+        self.assertEqual(done.returncode, 3, done.stderr)
+        self.assertIn("Domain-0", done.stdout)
+
     def test_random_numbers_and_threads_of_time_are_not_the_snapshots(self):
         # The layer was made before this checkout's disk was, which has the time of its making.
         self.assertNotEqual(os.urandom(16), bytes(16))

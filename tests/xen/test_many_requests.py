@@ -108,17 +108,19 @@ def mapped(domain, reference):
     pointer, number = ctypes.c_void_p, ctypes.c_uint32
     for name, result, arguments in (("open", pointer, [pointer, ctypes.c_uint]),
                                     ("map_grant_ref", pointer, [pointer, number, number, ctypes.c_int]),
+                                    ("unmap", ctypes.c_int, [pointer, pointer, number]),
                                     ("close", ctypes.c_int, [pointer])):
         function = getattr(library, f"xengnttab_{name}")
         function.restype, function.argtypes = result, arguments
     device = library.xengnttab_open(None, 0)
+    page = library.xengnttab_map_grant_ref(device, domain, reference, mmap.PROT_READ | mmap.PROT_WRITE)
+    if not page:
+        raise OSError(ctypes.get_errno(), "mapping a page of a guest")
     try:
-        if not library.xengnttab_map_grant_ref(device, domain, reference,
-                                               mmap.PROT_READ | mmap.PROT_WRITE):
-            raise OSError(ctypes.get_errno(), "mapping a page of a guest")
         yield
     finally:
-        library.xengnttab_close(device)  # and what it mapped
+        library.xengnttab_unmap(device, page, 1)
+        library.xengnttab_close(device)
 
 
 if __name__ == "__main__":

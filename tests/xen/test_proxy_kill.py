@@ -118,8 +118,8 @@ class Kills(unittest.TestCase):
               f"first answer to a new request: median {statistics.median(spent):.2f} s, all "
               + " ".join(f"{seconds:.2f}" for seconds in sorted(spent)))
         self.is_whole(appliance, domains)
-        # Not the longest: an emulated machine stands still when its host does.
-        self.assertLess(statistics.median(spent), RESUME_SECONDS_MAX)
+        # One may be late: an emulated machine stands still when its host does.
+        self.assertLess(sorted(spent)[-2], RESUME_SECONDS_MAX)
 
     def resume(self, appliance, number):
         """Starts the proxy; seconds until a request that was not asked before has its answer."""

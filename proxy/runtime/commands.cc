@@ -195,6 +195,7 @@ Json Appliance::status() const {
               {"sent", sent},
               {"dropped", dropped},
               {"held", held},
+              {"handed_over", out},  // to other workers, so far
               {"between_workers", out >= in ? out - in : 0},
               {"balanced", came == left}}},
             {"packets", {{"in_pools", pools_.size()}, {"in_use", pools_.in_use()}}},

@@ -87,7 +87,7 @@ tl::unexpected<std::string> no_library() {
         std::string("libxl does not start: is this the Dom0 of a running Xen, and are we root?"));
 }
 
-void fill(DomainConfig& config, const Plan& plan, const SealedFile& kernel,
+void fill(const Library& library, DomainConfig& config, const Plan& plan, const SealedFile& kernel,
           const SealedFile& ramdisk) {
     const libxl_domain_type type =
         plan.type == config::DomainType::pvh ? LIBXL_DOMAIN_TYPE_PVH : LIBXL_DOMAIN_TYPE_PV;
@@ -105,6 +105,11 @@ void fill(DomainConfig& config, const Plan& plan, const SealedFile& kernel,
     built.cmdline = copy(plan.command_line);
     built.max_memkb = built.target_memkb = std::uint64_t{plan.memory_mb} * 1'024;
     built.max_vcpus = static_cast<int>(plan.vcpus);
+    // All of them from the beginning: left alone, libxl has the guest put all but one away.
+    if (::libxl_cpu_bitmap_alloc(library.get(), &built.avail_vcpus, built.max_vcpus) != 0) {
+        std::abort();
+    }
+    ::libxl_bitmap_set_any(&built.avail_vcpus);
     // Replicas are never moved, and an emulated clock costs each of them a trap a reading.
     built.tsc_mode = LIBXL_TSC_MODE_NATIVE;
     // Nobody restarts it but us.
@@ -141,7 +146,7 @@ tl::expected<DomainId, std::string> build(const Plan& plan) {
     const Library library;
     if (library.get() == nullptr) return no_library();
     DomainConfig config;
-    fill(config, plan, *kernel, *ramdisk);
+    fill(library, config, plan, *kernel, *ramdisk);
     std::uint32_t number = static_cast<std::uint32_t>(INVALID_DOMID);
     const int code =
         ::libxl_domain_create_new(library.get(), config.get(), &number, nullptr, nullptr);

@@ -302,7 +302,7 @@ XEN_COUNTING = threading.Lock()
 def said_at_top(path, name, otherwise):
     """What a test file says of itself: LAB = ["--image", "counter"], the options of tools/lab run."""
     for statement in ast.parse(path.read_text()).body:
-        if isinstance(statement, ast.Assign) and statement.targets[0].id == name:
+        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == name:
             return ast.literal_eval(statement.value)
     return otherwise
 

@@ -43,10 +43,7 @@ Device::Device(const DeviceSettings& settings, Hypervisor& hypervisor, std::span
 
 Device::~Device() {
     disconnect();
-    const auto deadline = Clock::now() + release_timeout;
-    while (!let_go() && Clock::now() < deadline) {
-        std::this_thread::sleep_for(std::chrono::microseconds(100));
-    }
+    let_go_within(release_timeout);
     for (auto& connected : withdrawn_) static_cast<void>(connected.release());
 }
 
@@ -208,7 +205,11 @@ void Device::disconnect() {
     withdrawn_ = std::move(queues_);
     queues_.clear();
     wake_();
-    const auto deadline = Clock::now() + release_wait;
+    let_go_within(release_wait);
+}
+
+void Device::let_go_within(Clock::duration wait) {
+    const auto deadline = Clock::now() + wait;
     while (!let_go() && Clock::now() < deadline) {
         std::this_thread::sleep_for(std::chrono::microseconds(100));
     }

@@ -94,6 +94,7 @@ class Device {
     void disconnect();
     // Unmaps what was withdrawn. False: some of it is still in use.
     bool let_go();
+    void let_go_within(Clock::duration wait);
 
     DeviceSettings settings_;
     Hypervisor& hypervisor_;

@@ -246,6 +246,7 @@ def count_python_file(outcome, name, status, output):
 
 XEN_FILE_SECONDS_MAX = 1200
 XEN_AT_ONCE = min(2, CORES)  # machines; each has two processors, and seldom uses more than one
+XEN_COUNTING = threading.Lock()  # of the suite's outcome and log, which the files at once share
 
 
 def xen(suite):
@@ -296,15 +297,11 @@ def xen_file(suite, name, here):
         count_python_file(suite.outcome, name, status, output)
 
 
-XEN_COUNTING = threading.Lock()
-
-
 def said_at_top(path, name, otherwise):
-    """What a test file says of itself: LAB = ["--image", "counter"], the options of tools/lab run."""
-    for statement in ast.parse(path.read_text()).body:
-        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == name:
-            return ast.literal_eval(statement.value)
-    return otherwise
+    """What a test file says of itself, in one line: LAB = ["--image", "counter"], the options of
+    tools/lab run."""
+    said = re.search(rf"^{name} = (.*)$", path.read_text(), re.MULTILINE)
+    return ast.literal_eval(said[1]) if said else otherwise
 
 
 TIDIED = ("voter/*.cc", "wire/*.cc", "config/*.cc")

@@ -1,9 +1,10 @@
-// A hypervisor in this process: pages that a test grants, event channels that count.
+// A hypervisor in this process: pages that guests grant, event channels that count.
 #pragma once
 
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "xen/netback/hypervisor.hh"
 
@@ -11,24 +12,33 @@ namespace tests {
 
 class MemoryHypervisor final : public xen::netback::Hypervisor {
   public:
-    void grant(grant_ref_t grant, void* page) { pages_[grant] = page; }
-    void add_channel(std::uint32_t channel) { channels_.insert({channel, 0}); }
+    void grant(xen::DomainId guest, grant_ref_t grant, void* page) {
+        pages_[{guest, grant}] = page;
+    }
+    void add_channel(xen::DomainId guest, std::uint32_t channel) {
+        channels_.insert({{guest, channel}, 0});
+    }
     // Notifications to the guest by its channel.
-    unsigned notified(std::uint32_t channel) const { return channels_.at(channel); }
+    unsigned notified(xen::DomainId guest, std::uint32_t channel) const {
+        return channels_.at({guest, channel});
+    }
     unsigned mapped() const { return mapped_; }
     unsigned bound() const { return bound_; }
 
     tl::expected<std::unique_ptr<xen::netback::MappedPage>, std::string> map(
-        xen::DomainId, grant_ref_t grant) override {
-        if (!pages_.contains(grant)) return tl::unexpected<std::string>("no such grant");
-        return std::make_unique<Page>(pages_[grant], mapped_);
+        xen::DomainId guest, grant_ref_t grant) override {
+        const auto page = pages_.find({guest, grant});
+        if (page == pages_.end()) return tl::unexpected<std::string>("no such grant");
+        return std::make_unique<Page>(page->second, mapped_);
     }
     tl::expected<std::unique_ptr<xen::netback::EventChannels>, std::string> bind(
-        xen::DomainId, std::uint32_t tx, std::uint32_t rx) override {
-        if (!channels_.contains(tx) || !channels_.contains(rx)) {
+        xen::DomainId guest, std::uint32_t tx, std::uint32_t rx) override {
+        const auto of_tx = channels_.find({guest, tx});
+        const auto of_rx = channels_.find({guest, rx});
+        if (of_tx == channels_.end() || of_rx == channels_.end()) {
             return tl::unexpected<std::string>("no such channel");
         }
-        return std::make_unique<Channels>(channels_[tx], channels_[rx], bound_);
+        return std::make_unique<Channels>(of_tx->second, of_rx->second, bound_);
     }
 
   private:
@@ -58,8 +68,8 @@ class MemoryHypervisor final : public xen::netback::Hypervisor {
         unsigned& bound_;
     };
 
-    std::map<grant_ref_t, void*> pages_;
-    std::map<std::uint32_t, unsigned> channels_;
+    std::map<std::pair<xen::DomainId, grant_ref_t>, void*> pages_;
+    std::map<std::pair<xen::DomainId, std::uint32_t>, unsigned> channels_;
     unsigned mapped_ = 0;
     unsigned bound_ = 0;
 };

@@ -2,10 +2,9 @@
 #include <filesystem>
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
-#include "tests/unit/xen/netback/frontend.hh"
-#include "tests/unit/xen/netback/memory_hypervisor.hh"
+#include "tests/unit/recovery/temporary_directory.hh"
+#include "tests/unit/xen/netback/guest.hh"
 #include "xen/netback/device.hh"
 #include "xen/store/memory.hh"
 
@@ -14,64 +13,41 @@ namespace {
 
 using std::chrono::milliseconds;
 
-constexpr DomainId guest{7};
-const std::string backend = "/local/domain/0/backend/quorate/7/0";
-const std::string frontend = "/local/domain/7/device/vif/0";
-
 class DeviceTest : public testing::Test {
   protected:
-    DeviceTest()
-        : directory_(std::filesystem::temp_directory_path() /
-                     ("netback-test-" + std::to_string(::getpid()))),
-          store_(*store::Store::open(memory_.connect())) {
-        std::filesystem::create_directories(directory_);
-        memory_.introduce(guest);
-        hypervisor_.grant(8, tx_.page());
-        hypervisor_.grant(9, rx_.page());
-        hypervisor_.add_channel(3);
-        hypervisor_.add_channel(4);
-        write(backend + "/state", "1");
-        write(frontend + "/state", "1");
+    DeviceTest() {
+        memory_.introduce(guest_.domain);
+        write(guest_.backend + "/state", "1");
+        write(guest_.frontend + "/state", "1");
         open();
     }
-    ~DeviceTest() override { std::filesystem::remove_all(directory_); }
 
     void open() {
-        device_ = std::move(*Device::open({guest, backend, frontend, directory_ / "shadow", 1},
-                                          hypervisor_, {&slot_, 1}, [this] { ++woken_; }));
+        device_ = std::move(*Device::open(
+            {guest_.domain, guest_.backend, guest_.frontend, directory_ / "shadow", 1}, hypervisor_,
+            {&slot_, 1}, [this] { ++woken_; }));
     }
     void write(const std::string& path, const std::string& value) {
         ASSERT_TRUE(store_.write(path, value));
     }
-    std::string state() { return *store_.read(backend + "/state"); }
+    std::string state() { return *store_.read(guest_.backend + "/state"); }
     void frontend_goes(const char* state) {
-        write(frontend + "/state", state);
+        write(guest_.frontend + "/state", state);
         look();
     }
     void look() { ASSERT_TRUE(device_->look(store_, now_)); }
-    void write_keys() {
-        for (const auto& [key, value] : {std::pair{"tx-ring-ref", "8"},
-                                         {"rx-ring-ref", "9"},
-                                         {"event-channel-tx", "3"},
-                                         {"event-channel-rx", "4"},
-                                         {"request-rx-copy", "1"},
-                                         {"feature-rx-notify", "1"}}) {
-            write(frontend + "/" + key, value);
-        }
-    }
     void connect() {
         look();
-        write_keys();
+        guest_.write_keys(store_);
         frontend_goes("4");
         ASSERT_EQ(state(), "4") << device_->trouble();
     }
 
-    std::filesystem::path directory_;
+    test::TemporaryDirectory directory_;
     store::MemoryStore memory_;
-    store::Store store_;
+    store::Store store_{*store::Store::open(memory_.connect())};
     tests::MemoryHypervisor hypervisor_;
-    tests::FrontRing<TxRing> tx_;
-    tests::FrontRing<RxRing> rx_;
+    tests::Guest guest_{DomainId{7}, hypervisor_};
     QueueSlot slot_;
     unsigned woken_ = 0;
     Clock::time_point now_{milliseconds(1'000'000)};
@@ -81,9 +57,9 @@ class DeviceTest : public testing::Test {
 TEST_F(DeviceTest, OffersWhatItCanDoAndWaits) {
     look();
     EXPECT_EQ(state(), "2");
-    EXPECT_EQ(*store_.read(backend + "/feature-rx-copy"), "1");
-    EXPECT_EQ(*store_.read(backend + "/feature-split-event-channels"), "1");
-    EXPECT_EQ(*store_.read(backend + "/multi-queue-max-queues"), "1");
+    EXPECT_EQ(*store_.read(guest_.backend + "/feature-rx-copy"), "1");
+    EXPECT_EQ(*store_.read(guest_.backend + "/feature-split-event-channels"), "1");
+    EXPECT_EQ(*store_.read(guest_.backend + "/multi-queue-max-queues"), "1");
     EXPECT_EQ(slot_.current(), nullptr);
 }
 
@@ -93,8 +69,8 @@ TEST_F(DeviceTest, ConnectsAndPassesFrames) {
     ASSERT_NE(queue, nullptr);
     EXPECT_EQ(hypervisor_.mapped(), 2u);
     EXPECT_EQ(woken_, 1u);
-    tx_.put(tests::tx_request(20, 0, 60));
-    tx_.publish();
+    guest_.tx.put(tests::tx_request(20, 0, 60));
+    guest_.tx.publish();
     std::array<FrameFromGuest, 4> frames;
     EXPECT_EQ(queue->tx.take(frames, 100), 1u);
     EXPECT_EQ(device_->ring_counts().requests, 1u);
@@ -137,7 +113,7 @@ TEST_F(DeviceTest, FrontendsThatBeginAnewWithoutAWord) {
 
 TEST_F(DeviceTest, DomainsThatAreGone) {
     connect();
-    memory_.release(guest);
+    memory_.release(guest_.domain);
     look();
     EXPECT_EQ(hypervisor_.mapped(), 0u);
     EXPECT_EQ(state(), "6");
@@ -145,7 +121,7 @@ TEST_F(DeviceTest, DomainsThatAreGone) {
 
 TEST_F(DeviceTest, AToolstackThatClosesUs) {
     connect();
-    write(backend + "/state", "5");
+    write(guest_.backend + "/state", "5");
     look();
     EXPECT_EQ(state(), "6");
     EXPECT_EQ(hypervisor_.mapped(), 0u);
@@ -153,14 +129,14 @@ TEST_F(DeviceTest, AToolstackThatClosesUs) {
 
 TEST_F(DeviceTest, KeysThatLieCloseItUntilItTriesAgain) {
     look();
-    write_keys();
-    write(frontend + "/tx-ring-ref", "4000000000");
+    guest_.write_keys(store_);
+    write(guest_.frontend + "/tx-ring-ref", "4000000000");
     frontend_goes("4");
     EXPECT_EQ(state(), "6");
     EXPECT_EQ(device_->violation(), Violation::keys_invalid);
     look();
     EXPECT_EQ(state(), "6") << "not tried again by itself";
-    write(frontend + "/tx-ring-ref", "8");
+    guest_.write_keys(store_);
     frontend_goes("1");
     frontend_goes("4");
     EXPECT_EQ(state(), "4");
@@ -168,8 +144,8 @@ TEST_F(DeviceTest, KeysThatLieCloseItUntilItTriesAgain) {
 
 TEST_F(DeviceTest, EverySecondRingIsUnmappedWhenTheNextFails) {
     look();
-    write_keys();
-    write(frontend + "/event-channel-rx", "99");
+    guest_.write_keys(store_);
+    write(guest_.frontend + "/event-channel-rx", "99");
     frontend_goes("4");
     EXPECT_EQ(state(), "6");
     EXPECT_EQ(hypervisor_.mapped(), 0u);
@@ -178,7 +154,7 @@ TEST_F(DeviceTest, EverySecondRingIsUnmappedWhenTheNextFails) {
 
 TEST_F(DeviceTest, ReconnectsAreLimited) {
     look();
-    write_keys();
+    guest_.write_keys(store_);
     unsigned connected = 0;
     for (unsigned i = 0; i < 50; ++i) {
         frontend_goes("1");
@@ -207,8 +183,8 @@ TEST_F(DeviceTest, StatesThatDoNotExist) {
 TEST_F(DeviceTest, ASuccessorAdoptsTheRings) {
     connect();
     Queue* queue = slot_.current();
-    for (unsigned i = 0; i < 3; ++i) tx_.put(tests::tx_request(20 + i, 0, 60, 0, i));
-    tx_.publish();
+    for (unsigned i = 0; i < 3; ++i) guest_.tx.put(tests::tx_request(20 + i, 0, 60, 0, i));
+    guest_.tx.publish();
     std::array<FrameFromGuest, 4> frames;
     ASSERT_EQ(queue->tx.take(frames, 100), 3u);
     queue->tx.answer(frames[0], true);  // written over the request, and not published
@@ -220,7 +196,8 @@ TEST_F(DeviceTest, ASuccessorAdoptsTheRings) {
     look();
     queue = slot_.current();
     ASSERT_NE(queue, nullptr);
-    EXPECT_GE(hypervisor_.notified(3), 2u) << "it may have told the one that is gone";
+    EXPECT_GE(hypervisor_.notified(guest_.domain, guest_.tx_channel), 2u)
+        << "it may have told the one that is gone";
     ASSERT_EQ(queue->tx.take(frames, 100), 3u);
     EXPECT_EQ(frames[0].pieces[0].grant, 20u);
     slot_.release();
@@ -234,10 +211,10 @@ TEST_F(DeviceTest, ASuccessorDoesNotAdoptRingsOfAnotherConnection) {
     // The guest rebooted meanwhile: new rings, fresh indices.
     tests::FrontRing<TxRing> tx;
     tests::FrontRing<RxRing> rx;
-    hypervisor_.grant(18, tx.page());
-    hypervisor_.grant(19, rx.page());
-    write(frontend + "/tx-ring-ref", "18");
-    write(frontend + "/rx-ring-ref", "19");
+    hypervisor_.grant(guest_.domain, 18, tx.page());
+    hypervisor_.grant(guest_.domain, 19, rx.page());
+    write(guest_.frontend + "/tx-ring-ref", "18");
+    write(guest_.frontend + "/rx-ring-ref", "19");
     open();
     look();
     Queue* queue = slot_.current();

@@ -1,60 +1,29 @@
 // The slow path's thread: finds the domains it was told to serve, and lets go of them only when the
 // workers have.
-#include <filesystem>
 #include <thread>
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
-#include "tests/unit/xen/netback/frontend.hh"
-#include "tests/unit/xen/netback/memory_hypervisor.hh"
+#include "tests/unit/recovery/temporary_directory.hh"
+#include "tests/unit/xen/netback/guest.hh"
 #include "xen/netback/service.hh"
 #include "xen/store/memory.hh"
 
 namespace xen::netback {
 namespace {
 
-constexpr DomainId guest{7};
-const std::string backend = "/local/domain/0/backend/quorate/7/0";
-const std::string home = "/local/domain/7";
 const std::string name = "quorate-test-group-0-a-1";
 
 class ServiceTest : public testing::Test {
   protected:
-    ServiceTest()
-        : directory_(std::filesystem::temp_directory_path() /
-                     ("netback-service-" + std::to_string(::getpid()))),
-          store_(*store::Store::open(memory_.connect())) {
-        std::filesystem::create_directories(directory_);
-        auto hypervisor = std::make_unique<tests::MemoryHypervisor>();
-        hypervisor_ = hypervisor.get();
-        hypervisor->grant(8, tx_.page());
-        hypervisor->grant(9, rx_.page());
-        hypervisor->add_channel(3);
-        hypervisor->add_channel(4);
-        service_ = std::move(
-            *Service::start({directory_, 1, [] {}, memory_.connect()}, std::move(hypervisor)));
-    }
-    ~ServiceTest() override {
-        slot_.release();
-        service_.reset();
-        std::filesystem::remove_all(directory_);
-    }
+    ~ServiceTest() override { slot_.release(); }
 
     void domain_appears() {
-        memory_.introduce(guest);
-        const std::string frontend = home + "/device/vif/0/";
-        for (const auto& [path, value] : {std::pair{home + "/name", name},
-                                          {backend + "/state", "1"},
-                                          {frontend + "tx-ring-ref", "8"},
-                                          {frontend + "rx-ring-ref", "9"},
-                                          {frontend + "event-channel-tx", "3"},
-                                          {frontend + "event-channel-rx", "4"},
-                                          {frontend + "request-rx-copy", "1"},
-                                          {frontend + "feature-rx-notify", "1"},
-                                          {frontend + "state", "4"}}) {
-            ASSERT_TRUE(store_.write(path, value)) << path;
-        }
+        memory_.introduce(guest_.domain);
+        ASSERT_TRUE(store_.write(guest_.home + "/name", name));
+        ASSERT_TRUE(store_.write(guest_.backend + "/state", "1"));
+        guest_.write_keys(store_);
+        ASSERT_TRUE(store_.write(guest_.frontend + "/state", "4"));
     }
     // The worker's turn, until it sees a queue or none.
     bool worker_sees(bool queue) {
@@ -66,14 +35,15 @@ class ServiceTest : public testing::Test {
         return false;
     }
 
-    std::filesystem::path directory_;
+    test::TemporaryDirectory directory_;
     store::MemoryStore memory_;
-    store::Store store_;
-    tests::FrontRing<TxRing> tx_;
-    tests::FrontRing<RxRing> rx_;
-    tests::MemoryHypervisor* hypervisor_ = nullptr;  // the service's
+    store::Store store_{*store::Store::open(memory_.connect())};
+    tests::MemoryHypervisor* hypervisor_ = new tests::MemoryHypervisor;  // the service's
+    tests::Guest guest_{DomainId{7}, *hypervisor_};
     QueueSlot slot_;
-    std::unique_ptr<Service> service_;
+    std::unique_ptr<Service> service_ =
+        std::move(*Service::start({directory_.path(), 1, [] {}, memory_.connect()},
+                                  std::unique_ptr<Hypervisor>(hypervisor_)));
 };
 
 TEST_F(ServiceTest, ServesADomainThatAppearsLater) {
@@ -81,7 +51,7 @@ TEST_F(ServiceTest, ServesADomainThatAppearsLater) {
     EXPECT_EQ(service_->status(name).domain, std::nullopt);
     domain_appears();
     EXPECT_TRUE(worker_sees(true));
-    EXPECT_EQ(service_->status(name).domain, guest);
+    EXPECT_EQ(service_->status(name).domain, guest_.domain);
 }
 
 TEST_F(ServiceTest, AClosedDeviceIsGoneWhenItsWorkerHasLetGo) {
@@ -100,8 +70,8 @@ TEST_F(ServiceTest, ADomainThatEndsIsKeptWhileAWorkerIsAway) {
     domain_appears();
     service_->open(name, BackendType::quorate, {&slot_, 1});
     ASSERT_TRUE(worker_sees(true));
-    ASSERT_TRUE(store_.remove(home + "/name"));
-    memory_.release(guest);
+    ASSERT_TRUE(store_.remove(guest_.home + "/name"));
+    memory_.release(guest_.domain);
     EXPECT_FALSE(service_->close(name));
     EXPECT_TRUE(worker_sees(false));
     EXPECT_TRUE(service_->close(name));

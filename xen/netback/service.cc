@@ -1,5 +1,6 @@
 #include "xen/netback/service.hh"
 
+#include <algorithm>
 #include <charconv>
 #include <utility>
 #include <vector>
@@ -14,8 +15,8 @@ namespace xen::netback {
 
 namespace {
 
-constexpr int look_again_ms = 2'000;  // also where no watch has fired
-constexpr int look_soon_ms = 5;       // where a worker is to let go of a queue
+constexpr std::chrono::milliseconds look_again{2'000};  // also where no watch has fired
+constexpr std::chrono::milliseconds look_soon{5};       // where a worker is to let go of a queue
 constexpr unsigned events_at_once_max = 256;
 constexpr std::size_t name_bytes_max = 256;
 constexpr std::string_view backends = "/local/domain/0/backend/";
@@ -110,26 +111,33 @@ DeviceStatus Service::status(const std::string& name) const {
 }
 
 void Service::run() {
+    bool told = true;
     while (!stop_.load(std::memory_order_acquire)) {
-        work();
-        wait();
+        const Clock::time_point next = work(told);
+        told = wait(next);
     }
 }
 
-void Service::wait() {
+// True: something was said meanwhile, by our own side or by xenstored.
+bool Service::wait(Clock::time_point until) {
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(until - Clock::now());
     pollfd waiting[2] = {{store_.fd(), POLLIN, 0}, {poked_, POLLIN, 0}};
-    ::poll(waiting, 2, soon_ ? look_soon_ms : look_again_ms);
+    ::poll(waiting, 2, std::max(0, static_cast<int>(left.count())));
     std::uint64_t pokes = 0;
-    static_cast<void>(!::read(poked_, &pokes, sizeof pokes));
+    bool told = ::read(poked_, &pokes, sizeof pokes) > 0;
     for (unsigned i = 0; i < events_at_once_max; ++i) {
         const auto event = store_.next_event(store::milliseconds(0));
         if (!event || !*event) break;  // what was missed is seen at the next look
+        told = true;
     }
+    return told;
 }
 
-// Looks at every device: there are few, and a watch says little that a look would not.
-void Service::work() {
-    soon_ = false;
+// Looks at those devices that are due, or at every one: there are few, and a watch says little that
+// a look would not. Gives the time of the next look.
+Clock::time_point Service::work(bool all) {
+    const Clock::time_point now = Clock::now();
+    Clock::time_point next = now + look_again;
     std::vector<std::string> names;
     {
         const std::lock_guard lock(mutex_);
@@ -144,21 +152,19 @@ void Service::work() {
             served = &served_.at(name);
             closing = served->closing;
         }
-        if (closing) {
-            if (served->device && !served->device->forget()) {
-                soon_ = true;
-                continue;
+        if (all || served->due <= now) {
+            if (closing) {
+                if (end(name, *served)) continue;
+            } else {
+                if (!served->device) find(name, *served);
+                if (served->device) look(name, *served);
             }
-            served->device.reset();
-            std::error_code ignored;
-            std::filesystem::remove(shadow_file(name), ignored);
-            const std::lock_guard lock(mutex_);
-            served_.erase(name);
-            continue;
+            const bool soon = served->device && served->device->lets_go();
+            served->due = now + (soon ? look_soon : look_again);
         }
-        if (!served->device) find(name, *served);
-        if (served->device) look(name, *served);
+        next = std::min(next, served->due);
     }
+    return next;
 }
 
 void Service::find(const std::string& name, Served& served) {
@@ -204,7 +210,6 @@ void Service::look(const std::string& name, Served& served) {
         store_.read_if_there(home_of(device.settings().domain) + "/name", name_bytes_max);
     const bool gone = called && (!*called || **called != name);
     const bool done = gone && device.forget();
-    soon_ = soon_ || device.lets_go();
     if (done) {
         static_cast<void>(store_.unwatch(device.settings().frontend + "/state", name));
     }
@@ -222,6 +227,16 @@ void Service::look(const std::string& name, Served& served) {
         }
     }
     if (changed) changes_.fetch_add(1, std::memory_order_release);
+}
+
+bool Service::end(const std::string& name, Served& served) {
+    if (served.device && !served.device->forget()) return false;
+    served.device.reset();
+    std::error_code ignored;
+    std::filesystem::remove(shadow_file(name), ignored);
+    const std::lock_guard lock(mutex_);
+    served_.erase(name);
+    return true;
 }
 
 }  // namespace xen::netback

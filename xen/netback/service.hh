@@ -62,26 +62,28 @@ class Service {
         std::span<QueueSlot> slots;
         std::unique_ptr<Device> device;  // once its domain was found
         bool closing = false;
+        Clock::time_point due;  // its next look, where nothing happens before; the thread's own
         DeviceStatus status;
     };
 
     Service(Settings settings, std::unique_ptr<Hypervisor> hypervisor, store::Store store);
     void run();
-    void wait();
+    bool wait(Clock::time_point until);
     void poke() const;
-    void work();
+    Clock::time_point work(bool all);
     std::filesystem::path shadow_file(const std::string& name) const {
         return settings_.state_dir / ("netback-" + name);
     }
     // The thread's own; `served` is locked by nobody else while it is not closing.
     void find(const std::string& name, Served& served);
     void look(const std::string& name, Served& served);
+    // Of one that is closing. False: a worker still uses it.
+    bool end(const std::string& name, Served& served);
 
     Settings settings_;
     std::unique_ptr<Hypervisor> hypervisor_;
     store::Store store_;
-    bool soon_ = false;  // something waits for a worker
-    int poked_ = -1;     // eventfd
+    int poked_ = -1;  // eventfd
     std::atomic<bool> stop_{false};
     std::atomic<unsigned> changes_{0};
 

@@ -68,8 +68,10 @@ class MemoryConnection final : public Connection {
     }
 
     Result<std::string> read(TransactionId transaction, const std::string& name) override {
-        return with(transaction, name,
-                    [&](Tree& tree, const std::string& path) { return read_in(tree, path); });
+        return with(transaction, name, [&](Tree& tree, const std::string& path) {
+            ++store_.reads_[path];
+            return read_in(tree, path);
+        });
     }
 
     Result<std::vector<std::string>> list(TransactionId transaction,
@@ -339,6 +341,12 @@ void MemoryStore::set_alive(bool alive) {
     const std::lock_guard lock(mutex_);
     if (alive_ && !alive) ++lives_;
     alive_ = alive;
+}
+
+unsigned MemoryStore::reads(const std::string& path) const {
+    const std::lock_guard lock(mutex_);
+    const auto found = reads_.find(path);
+    return found == reads_.end() ? 0 : found->second;
 }
 
 void MemoryStore::fire(const std::string& path) {

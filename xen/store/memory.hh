@@ -1,6 +1,6 @@
 // xenstore in memory, for tests and for frontends without a hypervisor: nodes, permissions,
 // transactions and watches as xenstored has them, seen by several domains at once. What a test
-// needs besides: conflicts and deaths on demand.
+// needs besides: conflicts and deaths on demand, and how often a node was read.
 //
 // Known limits: a transaction conflicts with every change by somebody else, also where xenstored
 // would see that they have nothing to do with each other; no quotas.
@@ -36,6 +36,8 @@ class MemoryStore {
     void conflict_next(unsigned count);
     // Connections are dead from now on, and new ones refused, until it is alive again.
     void set_alive(bool alive);
+    // So far, by all connections.
+    unsigned reads(const std::string& path) const;
 
   private:
     friend class MemoryConnection;
@@ -53,8 +55,9 @@ class MemoryStore {
     void fire(const std::string& path);                        // holds the lock
     void fire_removed(const std::vector<std::string>& paths);  // holds the lock
 
-    std::mutex mutex_;
+    mutable std::mutex mutex_;
     Tree tree_;
+    std::map<std::string, unsigned> reads_;  // by path
     std::uint64_t changes_ = 0;
     unsigned conflicts_ = 0;
     unsigned lives_ = 1;  // grows with every death, so that old connections stay dead

@@ -1,5 +1,6 @@
 // The slow path's thread: finds the domains it was told to serve, and lets go of them only when the
 // workers have.
+#include <functional>
 #include <thread>
 
 #include <gtest/gtest.h>
@@ -13,26 +14,34 @@ namespace xen::netback {
 namespace {
 
 const std::string name = "quorate-test-group-0-a-1";
+const std::string other_name = "quorate-test-group-1-a-1";
 
 class ServiceTest : public testing::Test {
   protected:
-    ~ServiceTest() override { slot_.release(); }
-
-    void domain_appears() {
-        memory_.introduce(guest_.domain);
-        ASSERT_TRUE(store_.write(guest_.home + "/name", name));
-        ASSERT_TRUE(store_.write(guest_.backend + "/state", "1"));
-        guest_.write_keys(store_);
-        ASSERT_TRUE(store_.write(guest_.frontend + "/state", "4"));
+    ~ServiceTest() override {
+        slot_.release();
+        other_slot_.release();
     }
-    // The worker's turn, until it sees a queue or none.
-    bool worker_sees(bool queue) {
+
+    void domain_appears() { domain_appears(guest_, name); }
+    void domain_appears(const tests::Guest& guest, const std::string& called) {
+        memory_.introduce(guest.domain);
+        ASSERT_TRUE(store_.write(guest.home + "/name", called));
+        ASSERT_TRUE(store_.write(guest.backend + "/state", "1"));
+        guest.write_keys(store_);
+        ASSERT_TRUE(store_.write(guest.frontend + "/state", "4"));
+    }
+    static bool comes(const std::function<bool()>& what) {
         for (unsigned i = 0; i < 5'000; ++i) {
-            if ((slot_.current() != nullptr) == queue) return true;
+            if (what()) return true;
             // pause: between two looks of up to 5 s of them
             std::this_thread::sleep_for(std::chrono::milliseconds(1));
         }
         return false;
+    }
+    // The worker's turn, until it sees a queue or none.
+    bool worker_sees(bool queue) {
+        return comes([&] { return (slot_.current() != nullptr) == queue; });
     }
 
     test::TemporaryDirectory directory_;
@@ -41,6 +50,8 @@ class ServiceTest : public testing::Test {
     tests::MemoryHypervisor* hypervisor_ = new tests::MemoryHypervisor;  // the service's
     tests::Guest guest_{DomainId{7}, *hypervisor_};
     QueueSlot slot_;
+    tests::Guest other_{DomainId{8}, *hypervisor_};
+    QueueSlot other_slot_;
     std::unique_ptr<Service> service_ =
         std::move(*Service::start({directory_.path(), 1, [] {}, memory_.connect()},
                                   std::unique_ptr<Hypervisor>(hypervisor_)));
@@ -76,6 +87,24 @@ TEST_F(ServiceTest, ADomainThatEndsIsKeptWhileAWorkerIsAway) {
     EXPECT_TRUE(worker_sees(false));
     EXPECT_TRUE(service_->close(name));
     EXPECT_EQ(hypervisor_->mapped(), 0u);
+}
+
+TEST_F(ServiceTest, OnlyTheDeviceWhoseWorkerIsAwayIsLookedAtOften) {
+    domain_appears();
+    domain_appears(other_, other_name);
+    service_->open(name, BackendType::quorate, {&slot_, 1});
+    service_->open(other_name, BackendType::quorate, {&other_slot_, 1});
+    ASSERT_TRUE(worker_sees(true));
+    ASSERT_TRUE(comes([&] { return other_slot_.current() != nullptr; }));
+    // Each look reads the domain's name.
+    const auto looks_at = [&](const tests::Guest& guest) {
+        return memory_.reads(guest.home + "/name");
+    };
+    const unsigned before = looks_at(guest_);
+    const unsigned before_of_other = looks_at(other_);
+    ASSERT_TRUE(store_.write(guest_.frontend + "/state", "5"));
+    ASSERT_TRUE(comes([&] { return looks_at(guest_) >= before + 40; }));
+    EXPECT_LT(looks_at(other_), before_of_other + 20);
 }
 
 }  // namespace

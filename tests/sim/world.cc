@@ -6,7 +6,7 @@
 
 #include "tests/appliance/appliance.hh"
 #include "tests/sim/checker.hh"
-#include "tests/sim/dom0.hh"
+#include "tests/sim/domain_replicas.hh"
 #include "tests/sim/service.hh"
 
 namespace sim {
@@ -21,7 +21,6 @@ constexpr std::uint64_t answer_within_us = 6'000;  // once all is well
 constexpr unsigned clients_count = 8;
 constexpr unsigned requests_count = 150;
 constexpr unsigned healed_requests_count = 30;
-constexpr unsigned found_out_turns_max = 4;  // of who breaks netback's protocol
 
 struct Client {
     Endpoint end;
@@ -67,21 +66,22 @@ class World {
         const unsigned faulty = below(faults() + 1);
         while (faulty_.size() < faulty) faulty_.insert(id(below(shape_.replicas)));
         for (unsigned i = 0; i < clients_count; ++i) clients_.push_back(make_client(i));
-        if (replicas == Replicas::domains) make_dom0();
+        if (replicas == Replicas::domains) make_domains();
     }
 
     Result run() {
         {
             Appliance appliance(shape_);
             appliance_ = &appliance;
+            if (domains_) domains_->serve(appliance);
             for (unsigned slot = 0; slot < shape_.replicas; ++slot) seat(slot, 0);
             faults_phase();
             healing_phase();
-            if (dom0_) dom0_->check_balance();
+            if (domains_) domains_->check_balance();
             if (!appliance.finish()) checker_.complain("something is held after the end");
             judge_events();
         }
-        dom0_.reset();
+        domains_.reset();
         if (pool().in_use() != 0) checker_.complain("packets were leaked");
         result_.complaints = checker_.complaints();
         return result_;
@@ -185,7 +185,7 @@ class World {
     void seat(unsigned slot, unsigned place) {
         Process& process = process_at(slot, place);
         process = {slot, place, appliance_->incarnation(slot).value, {}};
-        if (dom0_) dom0_->build(lane_of(slot, place), appliance_->now());
+        if (domains_) domains_->build(slot, place);
         checker_.roster(slot, process.incarnation);
     }
 
@@ -288,25 +288,24 @@ class World {
 
     // ---- replicas behind netback ----
 
-    void make_dom0() {
+    void make_domains() {
         const auto adoption = canary_ == Canary::shadow_ignored ? Dom0::Adoption::from_rings
                                                                 : Dom0::Adoption::from_shadow;
-        dom0_ = std::make_unique<Dom0>(
-            pool().packets, shape_.replicas * places, random_,
-            [this](const std::string& what) { checker_.complain(what); }, adoption);
-        shape_.netback = dom0_->lanes();
+        domains_ = std::make_unique<DomainReplicas>(
+            shape_.replicas, adoption,
+            DomainReplicas::Around{
+                random_, checker_, result_, [this] { clients_hear(appliance_->to_client()); },
+                [this] { judge_events(); },
+                [this](unsigned slot, unsigned place) { violates(slot, place); }});
+        shape_.netback = domains_->lanes();
     }
     bool says(const Happening& what) {
-        if (!dom0_) return appliance_->from_replica(what.slot, what.octets, what.place);
-        Domain* domain = dom0_->domain(lane_of(what.slot, what.place));
-        return domain != nullptr && domain->send(what.octets);
+        if (domains_) return domains_->send(what.slot, what.place, what.octets);
+        return appliance_->from_replica(what.slot, what.octets, what.place);
     }
     std::vector<Octets> heard_at(unsigned slot, unsigned place) {
-        if (!dom0_) return appliance_->to_replica(slot, place);
-        Domain* domain = dom0_->domain(lane_of(slot, place));
-        return domain == nullptr ? std::vector<Octets>() : domain->receive();
+        return domains_ ? domains_->receive(slot, place) : appliance_->to_replica(slot, place);
     }
-
     void plan_ring_faults() {
         for (unsigned i = 4 + below(12); i > 0; --i) {
             later(below(faults_us),
@@ -316,103 +315,11 @@ class World {
         for (unsigned i = below(5); i > 0; --i)
             later(below(faults_us), {.kind = Happening::Kind::kill});
     }
-
-    void ring_fault(unsigned slot) {
-        if (healed_) return;
-        const auto place = appliance_->place_of(slot);
-        if (!place) return;
-        const unsigned lane = lane_of(slot, *place);
-        Domain* domain = dom0_->domain(lane);
-        if (domain == nullptr || !domain->alive()) return;
-        if (!faulty_.contains(id(slot))) {
-            // What befalls the honest: a failed copy, a network interface that is set up again.
-            if (chance(50)) return dom0_->fail_next_copy();
-            if (domain->reconnects() < 2) domain->reconnect(chance(50));
-            return dom0_->take_notice(lane);
-        }
-        switch (below(8)) {
-            case 0:
-                return domain->stall(true);
-            case 1:
-                return domain->stall(false);
-            case 2:
-                domain->reconnect(chance(50));
-                return dom0_->take_notice(lane);
-            case 3:
-                return domain->flood();
-            case 4:
-                domain->die();
-                return dom0_->take_notice(lane);
-            default:
-                return domain->attack(static_cast<Attack>(below(attacks_count)));
-        }
-    }
-
-    // After the next turn that says something to a domain, or within the next that gets so far.
-    void kill() {
-        if (chance(40)) {
-            kill_after_turn_ = true;
-            return;
-        }
-        dom0_->kill_within_turn(1 + below(8), [this] {
-            result_.kills_within += 1;
-            clients_hear(appliance_->to_client());
-            judge_events();
-        });
-    }
-
     void appliance_turn(std::uint64_t us) {
-        if (!dom0_) {
-            if (!appliance_->step(us)) checker_.complain("the counters do not balance");
-            return;
-        }
-        if (up_again_at_ != 0) {
-            appliance_->pass_time(us);
-            if (appliance_->now() < up_again_at_) return;
-            up_again_at_ = 0;
-            dom0_->start_process(appliance_->now());
-            appliance_->start_process(dom0_->lanes());
-        }
-        dom0_->look(appliance_->now());
-        dom0_->wake(appliance_->worker());
+        if (domains_) return domains_->turn(us);
         if (!appliance_->step(us)) checker_.complain("the counters do not balance");
-        if (kill_after_turn_ && dom0_->has_notified()) {
-            kill_after_turn_ = false;
-            clients_hear(appliance_->to_client());
-            dom0_->kill(chance(50));
-        }
-        if (dom0_->killed()) return dies();
-        judge_domains();
-        if (chance(10)) dom0_->doze(appliance_->worker());
     }
-    void dies() {
-        result_.kills += 1;
-        if (!appliance_->end_process()) checker_.complain("something is held after a death");
-        static_cast<void>(appliance_->events());  // said after it
-        dom0_->end_process();
-        up_again_at_ = appliance_->now() + 1 + below(15'000);
-    }
-
-    // As the appliance's control thread does: a broken ring is evidence without a vote.
-    void judge_domains() {
-        for (unsigned slot = 0; slot < shape_.replicas; ++slot) {
-            for (unsigned place = 0; place < places; ++place) {
-                Domain* domain = dom0_->domain(lane_of(slot, place));
-                if (domain == nullptr) continue;
-                domain->count_turn();
-                if (dom0_->violation(lane_of(slot, place)) != xen::netback::Violation::none) {
-                    violates(slot, place, *domain);
-                } else if (domain->turns_guilty().value_or(0) > found_out_turns_max) {
-                    checker_.complain("a domain that breaks the protocol is not found out");
-                }
-            }
-        }
-    }
-    void violates(unsigned slot, unsigned place, Domain& domain) {
-        domain.forget_guilt();
-        if (!domain.hostile() && domain.alive()) {
-            checker_.complain("a correct frontend is said to break the protocol");
-        }
+    void violates(unsigned slot, unsigned place) {
         if (healed_ || appliance_->place_of(slot) != place) return;
         result_.violations += 1;
         change_plan(Happening::Kind::suspend, slot);
@@ -426,7 +333,7 @@ class World {
         const bool of_appliance =
             what.kind == Kind::renew || what.kind == Kind::suspend || what.kind == Kind::kill;
         if (of_appliance && healed_) return;
-        if (of_appliance && up_again_at_ != 0) return later(1'000, std::move(what));
+        if (of_appliance && domains_ && domains_->is_down()) return later(1'000, std::move(what));
         switch (what.kind) {
             case Kind::ask:
                 return ask(what.client, what.octets);
@@ -453,9 +360,10 @@ class World {
             case Kind::suspend:
                 return change_plan(what.kind, what.slot);
             case Kind::ring_fault:
-                return ring_fault(what.slot);
+                if (!healed_) domains_->ring_fault(what.slot, faulty_.contains(id(what.slot)));
+                return;
             case Kind::kill:
-                return kill();
+                return domains_->kill();
         }
     }
 
@@ -535,23 +443,24 @@ class World {
                 may_go && chance(50) ? Happening::Kind::suspend : Happening::Kind::renew;
             later(below(faults_us), {.kind = kind, .slot = slot});
         }
-        if (dom0_) plan_ring_faults();
+        if (domains_) plan_ring_faults();
         run_until(appliance_->now() + faults_us + 2 * deadline_us);
     }
 
     // Everybody is admitted, honest and reached: every new request is answered rightly, soon.
     void healing_phase() {
-        if (dom0_) dom0_->disarm();
-        kill_after_turn_ = false;
-        while (up_again_at_ != 0) turn();
+        if (domains_) {
+            domains_->heal();
+            while (domains_->is_down()) turn();
+        }
         for (unsigned slot = 0; slot < shape_.replicas; ++slot) {
             // Whatever became of a frontend: a fresh domain has another.
-            const bool anew = dom0_ && faulty_.contains(id(slot));
+            const bool anew = domains_ && faulty_.contains(id(slot));
             if (anew || !appliance_->place_of(slot)) change_plan(Happening::Kind::renew, slot);
         }
         healed_ = true;
         // A successor knows no client before its second reply, and strangers have a share only.
-        for (unsigned i = 0; dom0_ && i < 2 * clients_count; ++i) {
+        for (unsigned i = 0; domains_ && i < 2 * clients_count; ++i) {
             ask(i / 2, question(clients_[i / 2].next_id++, false));
         }
         run_until(appliance_->now() + 2 * deadline_us);
@@ -591,9 +500,7 @@ class World {
     SlotIds faulty_;
     std::vector<Client> clients_;
     std::array<Process, voter::replicas_max * places> processes_;
-    std::unique_ptr<Dom0> dom0_;  // where replicas are domains
-    bool kill_after_turn_ = false;
-    std::uint64_t up_again_at_ = 0;  // 0: it runs
+    std::unique_ptr<DomainReplicas> domains_;  // where replicas are domains
     std::priority_queue<Happening, std::vector<Happening>, std::greater<>> happenings_;
     std::uint64_t order_ = 0;
     std::map<std::pair<std::string, std::uint32_t>, Octets> due_;

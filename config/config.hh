@@ -68,6 +68,8 @@ struct XenImage {
     std::string kernel_sha256;      // 64 lower-case hexadecimal digits; checked at every build
     std::filesystem::path ramdisk;  // as it is for all; a replica's own files are appended
     std::string ramdisk_sha256;
+    std::filesystem::path disk;  // its first disk, read-only, where the ramdisk wants one; or empty
+    std::string disk_sha256;
     DomainType type = DomainType::pv;
     std::uint32_t memory_mb = 128;
     std::uint32_t vcpus = 1;

@@ -43,6 +43,8 @@ void read_image(Section& section, const Pass& pass, XenImage& image) {
     read_sha256(section, "kernel_sha256", image.kernel_sha256);
     read_file(section, "ramdisk", pass, image.ramdisk);
     read_sha256(section, "ramdisk_sha256", image.ramdisk_sha256);
+    read_file(section, "disk", pass, image.disk);
+    read_sha256(section, "disk_sha256", image.disk_sha256);
     section.choice("type", {{"pv", DomainType::pv}, {"pvh", DomainType::pvh}}, image.type);
     section.number("memory_mb", 80, 1'048'576, image.memory_mb);  // Linux does not fit in 64
     section.number("vcpus", 1, 64, image.vcpus);
@@ -78,7 +80,7 @@ void check_pair(Section& section, const char* file, const char* hash) {
     if (section.has(file) == section.has(hash)) return;
     const bool lacks_hash = section.has(file);
     section.wrong(lacks_hash ? hash : file, "is missing",
-                  std::string("give a variant both ") + file + " and " + hash + ", or neither");
+                  std::string("write both ") + file + " and " + hash + ", or neither");
 }
 
 }  // namespace
@@ -91,6 +93,7 @@ XenReplica read_xen(Section& section, Pass& pass) {
     section.required("ramdisk_sha256", "write the ramdisk's SHA-256, as sha256sum prints it");
     XenImage& own = replica.images.emplace_back();
     read_image(section, pass, own);
+    check_pair(section, "disk", "disk_sha256");
     read_cpus(section, 0, replica.cpus);  // a Dom0 need not have all of the machine's
     section.number("cap_percent", 0, 6'400, replica.cap_percent);
     section.number("health_timeout_ms", 100, 600'000, replica.health_timeout_ms);
@@ -99,6 +102,7 @@ XenReplica read_xen(Section& section, Pass& pass) {
         read_image(variant, pass, image);
         check_pair(variant, "kernel", "kernel_sha256");
         check_pair(variant, "ramdisk", "ramdisk_sha256");
+        check_pair(variant, "disk", "disk_sha256");
         variant.finish();
         replica.images.push_back(std::move(image));
     }

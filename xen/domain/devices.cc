@@ -1,6 +1,10 @@
 #include "xen/domain/devices.hh"
 
+#include <array>
 #include <charconv>
+#include <cstdio>
+
+#include <sys/sysmacros.h>
 
 #include "xen/domain/plan.hh"
 
@@ -15,11 +19,51 @@ using store::Transaction;
 
 constexpr const char* backends = "/local/domain/0/backend/quorate";
 constexpr std::size_t name_bytes_max = 64;
+constexpr const char* xvda = "51712";  // XEN: docs/misc/vbd-interface.txt, 202 << 8
 
 std::string home(DomainId domain) { return "/local/domain/" + std::to_string(domain.value); }
 
 std::string backend_directory(DomainId domain) {
     return std::string(backends) + "/" + std::to_string(domain.value);
+}
+
+std::string disks_directory(DomainId domain) {
+    return "/local/domain/0/backend/vbd/" + std::to_string(domain.value);
+}
+
+std::string disk_path(DomainId domain) { return disks_directory(domain) + "/" + xvda; }
+
+Permissions readable(DomainId owner, DomainId reader) {
+    return {owner, Access::none, {{reader, Access::read}}};
+}
+
+void add_disk(std::vector<store::Node>& nodes, DomainId domain, const Uuid& uuid, dev_t device) {
+    const std::string backend = disk_path(domain);
+    const std::string frontend = home(domain) + "/device/vbd/" + xvda;
+    std::array<char, 32> number;  // as xen-blkback reads it
+    std::snprintf(number.data(), number.size(), "%x:%x", major(device), minor(device));
+    nodes.insert(nodes.end(), {
+                                  {backend, "", readable(domain_0, domain)},
+                                  {backend + "/frontend", frontend, {}},
+                                  {backend + "/frontend-id", std::to_string(domain.value), {}},
+                                  {backend + "/online", "1", {}},
+                                  {backend + "/uuid", uuid.text(), {}},
+                                  {backend + "/dev", "xvda", {}},
+                                  {backend + "/type", "phy", {}},
+                                  {backend + "/device-type", "disk", {}},
+                                  {backend + "/mode", "r", {}},
+                                  {backend + "/removable", "0", {}},
+                                  {backend + "/bootable", "0", {}},
+                                  {backend + "/discard-enable", "0", {}},
+                                  {backend + "/physical-device", number.data(), {}},
+                                  {backend + "/state", "1", {}},
+                                  {frontend, "", readable(domain, domain_0)},
+                                  {frontend + "/backend", backend, {}},
+                                  {frontend + "/backend-id", "0", {}},
+                                  {frontend + "/virtual-device", xvda, {}},
+                                  {frontend + "/device-type", "disk", {}},
+                                  {frontend + "/state", "1", {}},
+                              });
 }
 
 }  // namespace
@@ -31,11 +75,9 @@ std::string frontend_path(DomainId domain) { return home(domain) + "/device/vif/
 Result<void> write_devices(Store& store, DomainId domain, const DeviceNames& names) {
     const std::string backend = backend_path(domain);
     const std::string frontend = frontend_path(domain);
-    const Permissions ours{domain_0, Access::none, {{domain, Access::read}}};
-    const Permissions theirs{domain, Access::none, {{domain_0, Access::read}}};
     // Nodes below take the permissions of these two.
-    const std::vector<store::Node> nodes{
-        {backend, "", ours},
+    std::vector<store::Node> nodes{
+        {backend, "", readable(domain_0, domain)},
         {backend + "/frontend", frontend, {}},
         {backend + "/frontend-id", std::to_string(domain.value), {}},
         {backend + "/online", "1", {}},
@@ -45,16 +87,18 @@ Result<void> write_devices(Store& store, DomainId domain, const DeviceNames& nam
         {backend + "/incarnation", std::to_string(names.incarnation.value), {}},
         {backend + "/appliance", names.appliance, {}},
         {backend + "/state", "1", {}},
-        {frontend, "", theirs},
+        {frontend, "", readable(domain, domain_0)},
         {frontend + "/backend", backend, {}},
         {frontend + "/backend-id", "0", {}},
         {frontend + "/handle", "0", {}},
         {frontend + "/mac", replica_mac, {}},
         {frontend + "/state", "1", {}},
     };
+    if (names.disk) add_disk(nodes, domain, names.uuid, *names.disk);
     return store.transaction([&](Transaction& transaction) -> Result<void> {
         // What an earlier domain of this number may have left.
         if (auto done = transaction.remove(backend_directory(domain)); !done) return done;
+        if (auto done = transaction.remove(disks_directory(domain)); !done) return done;
         for (const store::Node& node : nodes) {
             if (auto done = transaction.write(node); !done) return done;
         }
@@ -68,6 +112,11 @@ Result<void> remove_devices(Store& store, DomainId domain, const Uuid& uuid) {
             transaction.read_if_there(backend_path(domain) + "/uuid", name_bytes_max);
         if (!written) return tl::unexpected(written.error());
         if (*written != uuid.text()) return {};
+        const auto disk = transaction.read_if_there(disk_path(domain) + "/uuid", name_bytes_max);
+        if (!disk) return tl::unexpected(disk.error());
+        if (*disk == uuid.text()) {
+            if (auto done = transaction.remove(disks_directory(domain)); !done) return done;
+        }
         return transaction.remove(backend_directory(domain));
     });
 }

@@ -165,6 +165,13 @@ Host::Done Host::bring_up(Boot& boot) {
     if (!store) return tl::unexpected(store.error());
     recovery::Log(paths_.log(record.name)).note(begin_mark(record.name));
 
+    // Held until the guest is healthy: its backend has the disk open then.
+    std::optional<Disk> disk;
+    if (!boot.image->disk.empty()) {
+        auto attached = machine_->attach(boot.image->disk, boot.image->disk_sha256);
+        if (!attached) return tl::unexpected(attached.error());
+        disk = std::move(*attached);
+    }
     const auto domain = build(record, *boot.image);
     if (!domain) return tl::unexpected(domain.error());
     auto done = save([&](Record& now) {
@@ -175,8 +182,9 @@ Host::Done Host::bring_up(Boot& boot) {
     const auto& replica = *boot.replica;
     done = machine_->limit(*domain, {boot.image->vcpus, replica.cpus, replica.cap_percent});
     if (!done) return done;
-    const auto written =
-        write_devices(*store, *domain, {config_.name, record.uuid, record.name.incarnation});
+    DeviceNames names{config_.name, record.uuid, record.name.incarnation};
+    if (disk) names.disk = disk->number;
+    const auto written = write_devices(*store, *domain, names);
     if (!written) return tl::unexpected(written.error().what);
     done = machine_->keep(
         {boot.record_file.native(), paths_.log(record.name).native(), record.uuid, *domain});

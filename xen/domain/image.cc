@@ -44,29 +44,25 @@ class Sha256 {
     bool good_ = false;
 };
 
-bool write_whole(int descriptor, const char* bytes, std::size_t count) {
-    while (count > 0) {
-        const ssize_t written = ::write(descriptor, bytes, count);
+bool write_whole(int descriptor, std::string_view bytes) {
+    while (!bytes.empty()) {
+        const ssize_t written = ::write(descriptor, bytes.data(), bytes.size());
         if (written < 0 && errno == EINTR) continue;
         if (written <= 0) return false;
-        bytes += written;
-        count -= static_cast<std::size_t>(written);
+        bytes.remove_prefix(static_cast<std::size_t>(written));
     }
     return true;
 }
 
 }  // namespace
 
-tl::expected<SealedFile, std::string> load_verified(const std::filesystem::path& file,
-                                                    const std::string& sha256,
-                                                    std::string_view appended) {
-    const Descriptor source(::open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY));
-    if (source.get() < 0) return tl::unexpected(with_cause("cannot open " + file.string()));
-    Descriptor memory(::memfd_create("image", MFD_CLOEXEC | MFD_ALLOW_SEALING));
-    if (memory.get() < 0) return tl::unexpected(with_cause("cannot make a file in memory"));
+tl::expected<void, std::string> read_verified(const Descriptor& source,
+                                              const std::filesystem::path& file,
+                                              const std::string& sha256, std::uint64_t bytes_max,
+                                              const Keep& keep) {
     Sha256 hash;
     std::vector<char> part(1u << 20);
-    std::size_t bytes = 0;
+    std::uint64_t bytes = 0;
     for (;;) {
         const ssize_t got = ::read(source.get(), part.data(), part.size());
         if (got < 0 && errno == EINTR) continue;
@@ -74,12 +70,12 @@ tl::expected<SealedFile, std::string> load_verified(const std::filesystem::path&
         if (got == 0) break;
         const auto count = static_cast<std::size_t>(got);
         bytes += count;
-        if (bytes > image_bytes_max) {
+        if (bytes > bytes_max) {
             return tl::unexpected(file.string() + " is larger than " +
-                                  std::to_string(image_bytes_max >> 20) + " MiB");
+                                  std::to_string(bytes_max >> 20) + " MiB");
         }
         hash.add(part.data(), count);
-        if (!write_whole(memory.get(), part.data(), count)) {
+        if (!keep({part.data(), count})) {
             return tl::unexpected(with_cause("cannot keep " + file.string() + " in memory"));
         }
     }
@@ -88,9 +84,26 @@ tl::expected<SealedFile, std::string> load_verified(const std::filesystem::path&
                               ", and the configuration says " + sha256 +
                               "; it is not started: find out who changed it");
     }
+    return {};
+}
+
+tl::expected<SealedFile, std::string> load_verified(const std::filesystem::path& file,
+                                                    const std::string& sha256,
+                                                    std::string_view appended) {
+    const Descriptor source(::open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY));
+    if (source.get() < 0) return tl::unexpected(with_cause("cannot open " + file.string()));
+    Descriptor memory(::memfd_create("image", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+    if (memory.get() < 0) return tl::unexpected(with_cause("cannot make a file in memory"));
+    std::size_t bytes = 0;
+    const auto keep = [&](std::string_view part) {
+        bytes += part.size();
+        return write_whole(memory.get(), part);
+    };
+    if (auto done = read_verified(source, file, sha256, image_bytes_max, keep); !done) {
+        return tl::unexpected(done.error());
+    }
     const std::string padding(appended.empty() ? 0 : (4 - bytes % 4) % 4, '\0');
-    if (!write_whole(memory.get(), padding.data(), padding.size()) ||
-        !write_whole(memory.get(), appended.data(), appended.size()) ||
+    if (!write_whole(memory.get(), padding) || !write_whole(memory.get(), appended) ||
         ::fcntl(memory.get(), F_ADD_SEALS,
                 F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) != 0) {
         return tl::unexpected(with_cause("cannot keep " + file.string() + " in memory"));

@@ -1,9 +1,12 @@
 // Kernels and ramdisks, verified: read once into memory, hashed as they are read, sealed, and given
-// to the builder as that memory, so that what was checked is what is booted.
+// to the builder as that memory, so that what was checked is what is booted. Disks are too large
+// for that: disk.hh.
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <string_view>
 
@@ -30,5 +33,13 @@ class SealedFile {
 tl::expected<SealedFile, std::string> load_verified(const std::filesystem::path& file,
                                                     const std::string& sha256,
                                                     std::string_view appended = {});
+
+// All of `source`, from where it stands, in pieces, each before it is known to be right. `file` is
+// its name for errors; `sha256` as above.
+using Keep = std::function<bool(std::string_view part)>;  // false: it could not, errno says why
+tl::expected<void, std::string> read_verified(const recovery::Descriptor& source,
+                                              const std::filesystem::path& file,
+                                              const std::string& sha256, std::uint64_t bytes_max,
+                                              const Keep& keep);
 
 }  // namespace xen::domain

@@ -11,6 +11,7 @@
 #include <tl/expected.hpp>
 
 #include "xen/domain/admission.hh"
+#include "xen/domain/disk.hh"
 #include "xen/domain/plan.hh"
 #include "xen/domain/uuid.hh"
 #include "xen/domain_id.hh"
@@ -66,6 +67,8 @@ class Machine {
 
     virtual Result<MachineFacts> facts() = 0;
     virtual Result<std::vector<DomainFacts>> domains() = 0;
+    // For a domain's backend: attach_disk(), where there is one to serve it.
+    virtual Result<Disk> attach(const std::filesystem::path& file, const std::string& sha256) = 0;
     // Built and paused, or an error, after which some of it may be there.
     virtual Result<DomainId> build(const Plan& plan) = 0;
     // Only if the number still belongs to this UUID; else it is gone, which is no error.

@@ -161,6 +161,16 @@ Machine::Result<std::vector<DomainFacts>> XenMachine::domains() {
     return found;
 }
 
+Machine::Result<Disk> XenMachine::attach(const std::filesystem::path& file,
+                                         const std::string& sha256) {
+    std::error_code ignored;
+    if (!std::filesystem::exists("/sys/bus/xen-backend/drivers/vbd", ignored)) {
+        return tl::unexpected(
+            std::string("this kernel has no backend for disks: modprobe xen-blkback"));
+    }
+    return attach_disk(file, sha256);
+}
+
 Machine::Result<DomainId> XenMachine::build(const Plan& plan) { return helper_.build(plan); }
 
 Machine::Result<void> XenMachine::destroy(DomainId domain, const Uuid& uuid) {

@@ -20,6 +20,7 @@ class XenMachine final : public Machine {
 
     Result<MachineFacts> facts() override;
     Result<std::vector<DomainFacts>> domains() override;
+    Result<Disk> attach(const std::filesystem::path& file, const std::string& sha256) override;
     Result<DomainId> build(const Plan& plan) override;
     Result<void> destroy(DomainId domain, const Uuid& uuid) override;
     Result<void> limit(DomainId domain, const Limits& limits) override;

@@ -238,6 +238,8 @@ const Row rows[] = {
      "[group.replica.xen]\nkernel = \"k\"\nkernel_sha256 = \"" HASH
      "\"\nramdisk = \"r\"\nramdisk_sha256 = \"0123\" #!",
      "group[0].replica[2].xen.ramdisk_sha256", "no SHA-256", "64 hexadecimal"},
+    {xen_from, "[group.replica.xen] #!\n" XEN_KEYS "disk = \"d\"",
+     "group[0].replica[2].xen.disk_sha256", "is missing", "both disk and disk_sha256"},
     {xen_from, XEN("memory_mb = 64 #!"), "group[0].replica[2].xen.memory_mb", "is 64",
      "80 to 1048576"},
     {xen_from, XEN("type = \"hvm\" #!"), "group[0].replica[2].xen.type", "\"hvm\"", "\"pvh\""},

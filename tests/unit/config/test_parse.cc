@@ -73,6 +73,8 @@ TEST(Example, IsRightAndSaysWhatItSays) {
     const XenReplica& named = *dns.replicas[2].xen;
     ASSERT_EQ(named.images.size(), 2u);
     EXPECT_TRUE(named.images[0].kernel.is_absolute());
+    EXPECT_TRUE(named.images[0].disk.is_absolute());
+    EXPECT_EQ(named.images[1].disk_sha256, named.images[0].disk_sha256);
     EXPECT_EQ(named.images[0].type, DomainType::pv);
     EXPECT_EQ(named.images[0].arguments, std::vector<std::string>{"-4"});
     EXPECT_EQ(named.images[1].type, DomainType::pvh);

@@ -23,6 +23,7 @@ class FakeMachine final : public Machine {
     std::function<void(DomainId)> guest;
     std::string fails;  // this call
     MachineFacts machine{1'000'000, 2, 1};
+    dev_t disk = 0x0703;  // 7:3
     std::vector<Plan> plans;
     std::vector<KeeperOrder> orders;
     std::vector<Limits> limits;
@@ -34,6 +35,10 @@ class FakeMachine final : public Machine {
     Result<std::vector<DomainFacts>> domains() override {
         if (fails == "domains") return failed();
         return domains_;
+    }
+    Result<Disk> attach(const std::filesystem::path&, const std::string&) override {
+        if (fails == "attach") return failed();
+        return Disk{disk, {}};
     }
     Result<DomainId> build(const Plan& plan) override {
         plans.push_back(plan);

@@ -1,6 +1,7 @@
 // What the host of domains does, on a hypervisor in memory: nothing is left of a start that failed,
 // at whatever point; dead remains are found and removed; what is not ours stays.
 #include <gtest/gtest.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "tests/unit/recovery/temporary_directory.hh"
@@ -130,6 +131,40 @@ TEST_F(HostTest, TheDeviceIsThereBeforeTheDomainRuns) {
         say(domain, "healthy");
     };
     EXPECT_TRUE(host.start(name));
+}
+
+TEST_F(HostTest, ADiskHasNodesOfItsOwnWhileItsDomainIsThere) {
+    const std::string backend = "/local/domain/0/backend/vbd/1";
+    machine->guest = [&](DomainId domain) {
+        auto guest = store::Store::open(memory.connect(domain));
+        EXPECT_EQ(*guest->read("device/vbd/51712/backend"), backend + "/51712");
+        EXPECT_EQ(*guest->read("device/vbd/51712/virtual-device"), "51712");
+        EXPECT_EQ(*guest->read(backend + "/51712/frontend"), "/local/domain/1/device/vbd/51712");
+        EXPECT_EQ(*guest->read(backend + "/51712/physical-device"), "7:b");
+        EXPECT_EQ(*guest->read(backend + "/51712/mode"), "r");
+        EXPECT_FALSE(guest->write(backend + "/51712/mode", "w"));
+        say(domain, "healthy");
+    };
+    machine->disk = makedev(7, 11);
+    config.groups[0].replicas[1].xen->images[0].disk = "/images/dns.squashfs";
+    ASSERT_TRUE(host.start(name));
+    EXPECT_TRUE(store.list(backend));
+    ASSERT_TRUE(host.stop(name));
+    EXPECT_FALSE(store.list(backend)) << "libxl would not have removed it";
+    expect_nothing_left();
+
+    machine->fails = "attach";
+    EXPECT_FALSE(host.start(name));
+    EXPECT_EQ(machine->plans.size(), 1u) << "nothing is built for a disk that is not right";
+    expect_nothing_left();
+}
+
+TEST_F(HostTest, ADiskOfAnotherStays) {
+    ASSERT_TRUE(host.start(name));
+    const std::string theirs = "/local/domain/0/backend/vbd/1/51712/uuid";
+    ASSERT_TRUE(store.write(theirs, Uuid::random().text()));
+    ASSERT_TRUE(host.stop(name));
+    EXPECT_TRUE(store.read(theirs)) << "attached by somebody else";
 }
 
 TEST_F(HostTest, AStartThatFailsLeavesNothing) {

@@ -8,6 +8,7 @@
 #include "tests/unit/recovery/temporary_directory.hh"
 #include "xen/domain/admission.hh"
 #include "xen/domain/cpio.hh"
+#include "xen/domain/disk.hh"
 #include "xen/domain/image.hh"
 #include "xen/domain/keeper.hh"
 #include "xen/domain/plan.hh"
@@ -99,6 +100,21 @@ TEST(Image, IsVerifiedAndAppendedTo) {
     EXPECT_NE(changed.error().find("find out who changed it"), std::string::npos);
     EXPECT_FALSE(load_verified(directory / "missing", sha256));
     EXPECT_FALSE(load_verified(directory.path(), sha256));
+}
+
+TEST(Disk, IsVerifiedBeforeItIsAttached) {
+    TemporaryDirectory directory;
+    const auto refused = [&](const std::string& content, const std::string& sha256) {
+        std::ofstream(directory / "disk") << content;
+        const auto disk = attach_disk(directory / "disk", sha256);
+        return disk ? "attached" : disk.error();
+    };
+    const std::string zeros(512, '\0');
+    EXPECT_NE(refused(zeros, "ab").find("find out who changed it"), std::string::npos);
+    EXPECT_NE(refused(zeros + "x", "ab").find("not a multiple of 512"), std::string::npos);
+    EXPECT_NE(refused("", "ab").find("not a multiple of 512"), std::string::npos);
+    EXPECT_FALSE(attach_disk(directory / "missing", "ab"));
+    EXPECT_FALSE(attach_disk(directory.path(), "ab"));
 }
 
 TEST(Admission, CountsWhatIsPromised) {

@@ -4,6 +4,7 @@ Programs are taken from unpacked Debian packages with the libraries they name, o
 build (they are static). A guest's tree is "merged": /bin, /sbin, /lib and /lib64 are links to /usr.
 """
 
+import dataclasses
 import pathlib
 import shlex
 import stat
@@ -20,6 +21,7 @@ LIBRARY_FOLDERS = ("usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu", "usr/lib"
 LIBRARIES_TO = "/usr/lib/x86_64-linux-gnu"  # where Debian's loader looks by itself
 MODULES_TO = "/usr/lib/modules"
 MODULES_ALWAYS = ("xen-blkfront",)  # for a configuration that comes as a disk
+MODULES_FOR_DISK = ("squashfs", "overlay")
 FOLDER_FILES_MAX = 5_000
 PASSWD = "root:x:0:0:root:/:/bin/sh\nservice:x:1000:1000:service:/run/service:/bin/false\n"
 GROUP = "root:x:0:\nservice:x:1000:\n"
@@ -148,6 +150,7 @@ def image_script(description):
             f"image={shlex.quote(description.name)}\n"
             f"user={USERS[description.user]}\n"
             f"modules={shlex.quote(modules)}\n"
+            f"disk={'yes' if description.disk else 'no'}\n"
             f"network={'yes' if description.network else 'no'}\n"
             f"health_seconds={description.health_seconds}\n"
             + function("prepare", description.prepare) + function("beside", description.beside)
@@ -191,11 +194,24 @@ def built(build, path):
     return file
 
 
+@dataclasses.dataclass(frozen=True)
+class Image:
+    """{path: archive.Entry} of its ramdisk and of its disk, which may be none; {package: version}."""
+    ramdisk: dict
+    disk: dict
+    versions: dict
+
+
 def collect(description, kernel, build):
-    """({path: Entry}, {package: version}). `build` is a build directory of the tree."""
+    """What is in an image. `build` is a build directory of the tree."""
     contents = Contents()
-    put_system(contents, kernel, description.modules)
+    put_system(contents, kernel,
+               [*description.modules, *(MODULES_FOR_DISK if description.disk else ())])
     contents.put_file("/usr/bin/agent", built(build, AGENT))
+    for path, text in description.files.items():
+        contents.put(path, archive.file(text.encode()))
+    contents.put("/etc/image", archive.file(image_script(description)))
+    system = dict(contents.entries)
     tree = Packages(packages.closure(description.packages) if description.packages else {})
     for path in description.programs:
         file = tree.find(path)
@@ -213,11 +229,11 @@ def collect(description, kernel, build):
         if not file.is_file():
             raise Failure(f"{description.name}.toml: sources: there is no {source} in the tree")
         contents.put_file(path, file)
-    for path, text in description.files.items():
-        contents.put(path, archive.file(text.encode()))
-    contents.put("/etc/image", archive.file(image_script(description)))
     if merged(description.command[0]) not in contents.entries:
         raise Failure(f"{description.name}.toml: command: {description.command[0]} is not in the "
                       "image (programs, builds, sources or files must bring it)")
     versions = {name: packages.version_of(path) for name, path in tree.directories.items()}
-    return contents.entries, versions
+    if not description.disk:
+        return Image(contents.entries, {}, versions)
+    rest = {path: entry for path, entry in contents.entries.items() if path not in system}
+    return Image(system, rest, versions)

@@ -27,6 +27,7 @@ class Description:
     builds: dict = dataclasses.field(default_factory=dict)  # path in the image: path in the build
     sources: dict = dataclasses.field(default_factory=dict)  # path in the image: path in the tree
     modules: list = dataclasses.field(default_factory=lambda: ["xen-netfront"])
+    disk: bool = False  # the service's part lies on a disk, not in the ramdisk
     network: bool = True  # /init sets eth0 up
     user: str = "service"
     prepare: str = ""  # shell, as root, before the service

@@ -21,6 +21,7 @@ BUILD = TOP / "build" / "release"
 sys.path.insert(0, str(IMAGE))
 
 import archive  # noqa: E402
+import contents  # noqa: E402
 import description  # noqa: E402
 import elf  # noqa: E402
 import packages  # noqa: E402
@@ -301,25 +302,30 @@ class Images(Scratch):
         return json.loads(done.stdout)
 
     def test_twice_the_same_and_small(self):
-        one, two = (self.manifests(cache, "counter", "nsd") for cache in ("one", "two"))
+        one, two = (self.manifests(cache, "counter", "knot") for cache in ("one", "two"))
+        self.assertEqual(["disk" in manifest for manifest in one], [False, True])
         for first, second in zip(one, two):
-            self.assertNotEqual(first["ramdisk"], second["ramdisk"])
-            self.assertEqual(first["ramdisk_sha256"], second["ramdisk_sha256"])
-            data = pathlib.Path(first["ramdisk"]).read_bytes()
-            self.assertEqual(data, pathlib.Path(second["ramdisk"]).read_bytes())
-            self.assertEqual(len(data), first["ramdisk_bytes"])
-            self.assertLess(len(data), 40 << 20)
+            for kind in ("ramdisk", "disk"):
+                if kind not in first:
+                    continue
+                self.assertNotEqual(first[kind], second[kind])
+                self.assertEqual(first[f"{kind}_sha256"], second[f"{kind}_sha256"])
+                data = pathlib.Path(first[kind]).read_bytes()
+                self.assertEqual(data, pathlib.Path(second[kind]).read_bytes())
+                self.assertEqual(len(data), first[f"{kind}_bytes"])
+                self.assertLess(len(data), 40 << 20)
             self.assertEqual(pathlib.Path(first["kernel"]).read_bytes()[:4], b"\x7fELF")
 
     def test_a_damaged_image_is_built_again(self):
-        made = self.manifests("one", "echo")
-        ramdisk = pathlib.Path(made["ramdisk"])
-        whole = ramdisk.read_bytes()
-        ramdisk.write_bytes(whole[:-8])
+        made = self.manifests("one", "knot")
         os.environ["QUORATE_CACHE"] = str(self.directory / "one")
         self.addCleanup(os.environ.pop, "QUORATE_CACHE")
-        self.assertEqual(self.build("echo").returncode, 0)
-        self.assertEqual(ramdisk.read_bytes(), whole)
+        for kind in ("ramdisk", "disk"):
+            file = pathlib.Path(made[kind])
+            whole = file.read_bytes()
+            file.write_bytes(whole[:-8])
+            self.assertEqual(self.build("knot").returncode, 0)
+            self.assertEqual(file.read_bytes(), whole)
 
     def test_what_is_said_of_an_image_is_part_of_its_key(self):
         # Imported here: it is a program, and has no name that import would take.
@@ -329,22 +335,27 @@ class Images(Scratch):
         loader.exec_module(build)
         kernel = packages.kernel()
         echo = description.load("echo")
-        key = build.key_of(echo, kernel, b"x", {})
-        self.assertEqual(build.key_of(description.load("echo"), kernel, b"x", {}), key)
+
+        def image(disk=b"", versions=None):
+            return contents.Image({}, {"/f": archive.file(disk)} if disk else {}, versions or {})
+
+        key = build.key_of(echo, kernel, b"x", image())
+        self.assertEqual(build.key_of(description.load("echo"), kernel, b"x", image()), key)
         for change in ({"memory_mib": 500}, {"health_seconds": 1}, {"description": "other"}):
             changed = dataclasses.replace(echo, **change)
-            self.assertNotEqual(build.key_of(changed, kernel, b"x", {}), key)
-        self.assertNotEqual(build.key_of(echo, kernel, b"y", {}), key)
-        self.assertNotEqual(build.key_of(echo, kernel, b"x", {"p": "1"}), key)
+            self.assertNotEqual(build.key_of(changed, kernel, b"x", image()), key)
+        self.assertNotEqual(build.key_of(echo, kernel, b"y", image()), key)
+        self.assertNotEqual(build.key_of(echo, kernel, b"x", image(disk=b"z")), key)
+        self.assertNotEqual(build.key_of(echo, kernel, b"x", image(versions={"p": "1"})), key)
 
     def test_copies_and_the_lines_for_a_configuration(self):
         into = self.directory / "kept"
         for _ in range(2):
-            done = self.build("echo", "--into", into, "--toml")
+            done = self.build("knot", "--into", into, "--toml")
             self.assertEqual(done.returncode, 0, done.stderr)
         section = tomllib.loads(done.stdout)["group"]["replica"]["xen"]
-        self.assertEqual(len(list(into.iterdir())), 2)
-        for kind in ("kernel", "ramdisk"):
+        self.assertEqual(len(list(into.iterdir())), 3)
+        for kind in ("kernel", "ramdisk", "disk"):
             self.assertEqual(pathlib.Path(section[kind]).parent, into.resolve())
             data = pathlib.Path(section[kind]).read_bytes()
             self.assertEqual(hashlib.sha256(data).hexdigest(), section[f"{kind}_sha256"])

@@ -1,6 +1,7 @@
-"""Replica images of guest/image as Dom0 sees them: images/NAME/{vmlinux,ramdisk.cpio.gz,manifest.json}.
+"""Replica images of guest/image as Dom0 sees them: images/NAME/manifest.json, beside it the ramdisk and
+the disk, if it has one.
 
-The manifest says where the two are in Dom0. Images with the same kernel share it.
+The manifest says where they are in Dom0. Images with the same kernel share it.
 """
 
 import json
@@ -30,11 +31,11 @@ def files(names, where):
     """{name in Dom0 relative to `where`: path here} of these images."""
     found = {}
     for manifest in manifests(sorted(set(names))):
-        kernel = f"images/kernel-{manifest['kernel_sha256'][:16]}"
-        ramdisk = f"images/{manifest['name']}/ramdisk.cpio.gz"
-        found[kernel] = pathlib.Path(manifest["kernel"])
-        found[ramdisk] = pathlib.Path(manifest["ramdisk"])
-        inside = {**manifest, "kernel": f"{where}/{kernel}", "ramdisk": f"{where}/{ramdisk}"}
+        places = {"kernel": f"images/kernel-{manifest['kernel_sha256'][:16]}"}
+        places |= {kind: f"images/{manifest['name']}/{pathlib.Path(manifest[kind]).name}"
+                   for kind in ("ramdisk", "disk") if kind in manifest}
+        found |= {place: pathlib.Path(manifest[kind]) for kind, place in places.items()}
+        inside = {**manifest, **{kind: f"{where}/{place}" for kind, place in places.items()}}
         found[f"images/{manifest['name']}/manifest.json"] = note(json.dumps(inside, indent=1))
     return found
 

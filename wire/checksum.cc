@@ -115,7 +115,7 @@ bool l4_checksum_right(Bytes frame, const Frame& parsed) {
     const Coverage cover = coverage(frame, parsed);
     if (!cover.known) return false;
     if (parsed.layer4 == Layer4::udp && load_be16(cover.bytes.data() + cover.field) == 0) {
-        return parsed.layer3 == Layer3::ipv4;
+        return false;  // IPv6 here, which allows no UDP without a checksum
     }
     // Right when the whole is the zero that is all ones. The other zero, a sum of zero bytes only
     // (ICMP has no pseudo-header), is not.

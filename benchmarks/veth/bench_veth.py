@@ -17,7 +17,6 @@ import contextlib
 import json
 import os
 import pathlib
-import platform
 import re
 import statistics
 import subprocess
@@ -25,10 +24,11 @@ import sys
 import unittest
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(TOP / "tests" / "netns"))
+sys.path[:0] = [str(TOP / "tests" / "netns"), str(TOP / "benchmarks")]
 
 import appliance  # noqa: E402 (its place is the tests')
 import harness  # noqa: E402
+from results import figure, machine, put_first, ratio, show  # noqa: E402 (theirs is above)
 
 REPLICAS = 3
 SERVER, PORT = "10.53.0.53", "7"
@@ -146,13 +146,6 @@ class Testpmd:
             self.process.wait(10)
 
 
-def go_first():
-    """Where others use the machine, too: ours first, each session of programs alike."""
-    for pid in harness.processes():
-        with contextlib.suppress(OSError):  # only root may
-            pathlib.Path(f"/proc/{pid}/autogroup").write_text("-20")
-
-
 class Stage:
     """A proxy with its client and its three echo services."""
 
@@ -248,7 +241,7 @@ class Bench:
             stages = {"on": self.stages[first % 2], "off": self.stages[1 - first % 2]}
             for kind, stage in stages.items():
                 stage.start(voting=kind == "on")
-            go_first()
+            put_first(harness.processes())
             quiet = 0
             for _ in range(2 * wanted):
                 rounds.append(self.round(len(rounds), stages))
@@ -267,27 +260,21 @@ def figures_of(rounds, arguments, cpu):
     def middle(kind, key):
         return statistics.median(values(kind, key))
 
-    def ratio(above, below):
-        return statistics.median(a / b for a, b in zip(above, below))
-
-    def figure(value, unit, how):
-        return {"value": value, "unit": unit, "how": how}
-
     setting = (f"af_packet on veth, n = {REPLICAS}, {arguments.window} in flight from one client, "
                f"{arguments.payload} B payload; data plane alone on CPU {cpu}, client and services on "
                f"the others; {len(rounds)} rounds, a slice of {arguments.seconds:g} s each, in turn")
     hops = [cycles * (REPLICAS + 1) for cycles in values("testpmd", "cycles")]
     figures = {
-        "ratio_vote_off": figure(
-            ratio(values("on", "rate"), values("off", "rate")), "1",
+        "ratio_vote_off": ratio(
+            values("on", "rate"), values("off", "rate"),
             f"requests/s with voting / without, median of the rounds' ratios; {setting}"),
-        "ratio_testpmd": figure(
-            ratio(hops, values("on", "cycles")), "1",
+        "ratio_testpmd": ratio(
+            hops, values("on", "cycles"),
             f"testpmd's cycles for a packet through io-forward x {REPLICAS + 1} hops / ours for a "
             "request, both in polls that brought packets; median of the rounds' ratios; same kind of "
             "ports, client, service and window"),
-        "ratio_cycles_vote_off": figure(
-            ratio(values("on", "cycles"), values("off", "cycles")), "1",
+        "ratio_cycles_vote_off": ratio(
+            values("on", "cycles"), values("off", "cycles"),
             "cycles for a request with voting / without, median of the rounds' ratios"),
         "cycles_per_hop_testpmd": figure(
             middle("testpmd", "cycles"), "cycles", "testpmd's own record-core-cycles (TSC)"),
@@ -308,12 +295,6 @@ def figures_of(rounds, arguments, cpu):
         f"of the data plane's time that others took, in the worst round used; above {WAITED_MAX:g} "
         "this machine was too busy to measure on")
     return figures
-
-
-def machine():
-    model = next((line.split(":", 1)[1].strip() for line in open("/proc/cpuinfo")
-                  if line.startswith("model name")), "unknown CPU")
-    return f"{model}, {os.cpu_count()} CPUs, Linux {platform.release()}"
 
 
 def measure(arguments, cpu, others):
@@ -353,12 +334,7 @@ def main():
         print(f"bench veth: {error}", file=sys.stderr)
         return 1
     figures = figures_of(rounds, arguments, cpus[-1])
-    if arguments.json:
-        print(json.dumps({"name": "veth", "machine": machine(), "figures": figures}, indent=1))
-        return 0
-    print(machine())
-    for key, figure in figures.items():
-        print(f"{key:26} {figure['value']:10.4g} {figure['unit']:8} {figure['how']}")
+    show("veth", machine(), figures, arguments.json)
     return 0
 
 

@@ -13,15 +13,17 @@ Known limit: an emulated machine; only ratios mean anything, and absolutes not e
 import argparse
 import contextlib
 import json
-import os
 import pathlib
-import random
 import statistics
 import subprocess
 import sys
 import threading
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(TOP / "benchmarks"))
+
+from results import figure, machine, put_first, ratio, show  # noqa: E402 (their place is above)
+
 IDLE_SECONDS = 10
 SETTING = ("Xen and Dom0 of tools/lab, emulated; Dom0 on one processor, guests (PV, image echo) on the "
            "other")
@@ -36,12 +38,10 @@ def descendants(pid):
     return found
 
 
-def put_first(pid, done):
-    """Where others use the machine, too: our emulator first (it has a session of its own)."""
+def keep_first(pid, done):
+    """Our emulator has a session of its own."""
     while not done.wait(2):
-        for one in descendants(pid):
-            with contextlib.suppress(OSError):  # only root may
-                pathlib.Path(f"/proc/{one}/autogroup").write_text("-20")
+        put_first(descendants(pid))
 
 
 def measure(arguments):
@@ -56,7 +56,7 @@ def measure(arguments):
     lab = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
     try:
         if not arguments.quick:
-            threading.Thread(target=put_first, args=(lab.pid, done), daemon=True).start()
+            threading.Thread(target=keep_first, args=(lab.pid, done), daemon=True).start()
         output = lab.communicate()[0]
     finally:
         done.set()
@@ -64,24 +64,6 @@ def measure(arguments):
             lab.terminate()  # it ends its machine
             lab.wait()
     return json.loads(output.splitlines()[-1]) if lab.returncode == 0 else None
-
-
-def interval(values):
-    """Of 90 %, for the median: by drawing again."""
-    draw = random.Random(1)
-    medians = sorted(statistics.median(draw.choices(values, k=len(values))) for _ in range(2000))
-    return medians[100], medians[-101]
-
-
-def figure(value, unit, how, **more):
-    return {"value": value, "unit": unit, "how": how, **more}
-
-
-def ratio(rounds, what, how):
-    values = [reports[f"{what}_ours"]["rate"] / reports[f"{what}_kernel"]["rate"]
-              for reports in rounds]
-    low, high = interval(values)
-    return figure(statistics.median(values), "1", how, interval_90=[low, high])
 
 
 def figures_of(counted, arguments):
@@ -94,19 +76,23 @@ def figures_of(counted, arguments):
     def total(name, key):
         return sum(reports[name][key] for reports in rounds)
 
+    def to_kernel(what, how):
+        return ratio([reports[f"{what}_ours"]["rate"] for reports in rounds],
+                     [reports[f"{what}_kernel"]["rate"] for reports in rounds], how)
+
     beside = "our netback / kernel netback and DPDK's af_packet, one guest each, no voter"
     agreed, calls = total("voted", "agreed"), total("voted", "copy_calls")
     segments = total("voted", "copy_segments")
     figures = {
-        "ratio_echo_kernel_netback": ratio(
-            rounds, "echo_64", f"requests/s, 64 in flight, 64 B each way: {beside}; {slices}"),
-        "ratio_one_way_kernel_netback": ratio(
-            rounds, "one_way_18", f"frames/s of 60 B that lay in the guest's pages when the "
+        "ratio_echo_kernel_netback": to_kernel(
+            "echo_64", f"requests/s, 64 in flight, 64 B each way: {beside}; {slices}"),
+        "ratio_one_way_kernel_netback": to_kernel(
+            "one_way_18", f"frames/s of 60 B that lay in the guest's pages when the "
             f"slice was over: {beside}; {slices}"),
-        "ratio_echo_1400_kernel_netback": ratio(
-            rounds, "echo_1400", f"as ratio_echo_kernel_netback, 1400 B each way; {slices}"),
-        "ratio_one_way_1400_kernel_netback": ratio(
-            rounds, "one_way_1400", f"as ratio_one_way_kernel_netback, 1442 B; {slices}"),
+        "ratio_echo_1400_kernel_netback": to_kernel(
+            "echo_1400", f"as ratio_echo_kernel_netback, 1400 B each way; {slices}"),
+        "ratio_one_way_1400_kernel_netback": to_kernel(
+            "one_way_1400", f"as ratio_one_way_kernel_netback, 1442 B; {slices}"),
         "copy_ioctls_per_request": figure(
             calls / agreed, "1", "grant copy calls / requests agreed, n = 3, voting, 64 in flight"),
         "copy_segments_per_ioctl": figure(
@@ -137,12 +123,6 @@ def figures_of(counted, arguments):
     return figures
 
 
-def machine():
-    model = next((line.split(":", 1)[1].strip() for line in open("/proc/cpuinfo")
-                  if line.startswith("model name")), "unknown CPU")
-    return f"{model}, {os.cpu_count()} CPUs, emulating"
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -166,13 +146,7 @@ def main():
         print("bench xen: it did not run to its end", file=sys.stderr)
         return 1
     figures = figures_of(counted, arguments)
-    if arguments.json:
-        print(json.dumps({"name": "xen", "machine": machine(), "figures": figures}, indent=1))
-        return 0
-    print(machine())
-    for key, one in figures.items():
-        spread = "({:.3g} to {:.3g}) ".format(*one["interval_90"]) if "interval_90" in one else ""
-        print(f"{key:34} {one['value']:10.4g} {one['unit']:4} {spread}{one['how']}")
+    show("xen", machine("emulating"), figures, arguments.json)
     return 0
 
 

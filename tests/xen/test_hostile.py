@@ -14,6 +14,7 @@ import threading
 import unittest
 
 import dom0
+import echo_lab
 import harness
 from guests import run
 
@@ -23,7 +24,11 @@ dom0.enter()
 import accounts  # noqa: E402 (dom0 says where it is)
 import domains  # noqa: E402
 
-SECONDS_MAX = 300
+GROUP = """
+f = 1
+deadline_ms = 1000
+suspend = "manual"
+"""
 # What the proxy says of the attacker, where an attack can only be seen as one thing.
 SEEN_AS = {
     "producer-ahead": "ring_overflow",
@@ -79,60 +84,11 @@ def attacks():
 class Hostile(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.lab = dom0.Lab()
-        cls.lab.__enter__()
-        cls.addClassCleanup(cls.lab.__exit__, None, None, None)
-        cls.client = cls.lab.client(addresses=("10.53.0.2/24",))
-        state = cls.lab.directory / "state"
-        cls.config = cls.lab.file("config.toml", cls.configuration(state))
-        cls.proxy = cls.lab.proxy(cls.config, state, deadline_s=60)
-        cls.lab.at_end.append(lambda: cls.quorate("stop", "--all", check=False))
-        cls.quorate("start", "--all")
-        harness.wait_until(lambda: cls.standings() == ["admitted"] * 3, 60, "all are admitted")
-
-    @classmethod
-    def configuration(cls, state):
-        text = f"""\
-[appliance]
-name = "hostile"
-state_dir = "{state}"
-[client]
-ports = ["veth:qc0"]
-[[service]]
-name = "echo"
-group = "echo"
-addresses = ["10.53.0.53"]
-port = 7
-matcher = "0:8"
-[[group]]
-name = "echo"
-f = 1
-deadline_ms = 1000
-suspend = "manual"
-"""
-        for name, image in (("one", "echo"), ("two", "echo"), ("attacker", "hostile")):
-            about = dom0.manifest(image)
-            text += f'[[group.replica]]\nname = "{name}"\n[group.replica.xen]\nmemory_mb = 96\n'
-            for key in ("kernel", "kernel_sha256", "ramdisk", "ramdisk_sha256"):
-                text += f'{key} = "{about[key]}"\n'
-            if image == "hostile":
-                text += f'type = "{os.environ.get("HOSTILE_TYPE", "pv")}"\n'
-            text += 'command_line = "quiet mitigations=off"\n'
-            text += f"health_timeout_ms = {SECONDS_MAX * 1000}\n"
-        return text
-
-    @classmethod
-    def quorate(cls, *words, check=True):
-        return cls.lab.quorate("replica", *words, "--config", cls.config, timeout=3 * SECONDS_MAX,
-                               check=check)
-
-    @classmethod
-    def replicas(cls):
-        return cls.proxy.control.status()["groups"][0]["replicas"]
-
-    @classmethod
-    def standings(cls):
-        return [replica["standing"] for replica in cls.replicas()]
+        cls.lab = cls.enterClassContext(echo_lab.EchoLab())
+        cls.client, cls.proxy = cls.lab.serve(
+            "hostile", GROUP + echo_lab.replica("one") + echo_lab.replica("two")
+            + echo_lab.replica("attacker", "hostile", type=os.environ.get("HOSTILE_TYPE", "pv")))
+        cls.lab.start_replicas()
 
     @classmethod
     def domain(cls, name):
@@ -152,7 +108,7 @@ suspend = "manual"
 
         def look():  # the attacker connects anew after 3 s, and is as good as new
             while not ended.wait(0.2):
-                seen.add(self.replicas()[2]["netback"]["violation"])
+                seen.add(self.lab.replicas()[2]["netback"]["violation"])
 
         def told():
             text = dom0.xenstore(f"{home}/told") or ""
@@ -163,7 +119,7 @@ suspend = "manual"
         try:
             run("xenstore-write", f"{home}/tell", f"{number} {name}")
             right, wrong, again = self.ask(30, name)
-            text = harness.wait_until(told, SECONDS_MAX, f"the end of {name}", pause_s=0.3)
+            text = harness.wait_until(told, echo_lab.SECONDS_MAX, f"the end of {name}", pause_s=0.3)
         finally:
             ended.set()
             looking.join()
@@ -182,13 +138,13 @@ suspend = "manual"
                 if name in SEEN_AS:
                     self.assertIn(SEEN_AS[name], seen)
                 self.assertTrue(self.proxy.alive())
-                self.assertEqual(self.standings()[:2], ["admitted"] * 2)
+                self.assertEqual(self.lab.standings()[:2], ["admitted"] * 2)
                 for slot in (0, 1):
                     domain = self.domain(slot)
                     self.assertEqual(dom0.xenstore(f"{domains.BACKENDS}/{domain}/0/state"), "4")
         self.assertEqual(self.proxy.process.pid, pid)
         self.assertEqual(self.ask(50, "after")[:2], [50, 0])
-        accounts.stop_all(self.proxy.control, lambda: self.quorate("stop", "--all"), "quorate-hostile-")
+        accounts.stop_all(self.proxy.control, lambda: self.lab.replica("stop", "--all"), "quorate-hostile-")
 
 
 if __name__ == "__main__":

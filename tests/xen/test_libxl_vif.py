@@ -10,6 +10,7 @@ import json
 import unittest
 
 import dom0
+import echo_lab
 import harness
 
 LAB = ["--image", "echo"]
@@ -18,26 +19,13 @@ dom0.enter()
 from guests import ADDRESSES, MAC, Guest, domains, run, xenstore  # noqa: E402 (dom0 says where it is)
 
 NAME = "lab-libxl"
-CONFIG = """
-[appliance]
-name = "libxl"
-state_dir = "{state}"
-[client]
-ports = ["veth:qc0"]
-[[group]]
-name = "echo"
+GROUP = f"""
 f = 0
 quorum = 1
 deadline_ms = 5000
 [[group.replica]]
 name = "box"
-place_a = "netback:{name},type=vif"
-[[service]]
-name = "echo"
-group = "echo"
-addresses = ["10.53.0.53"]
-port = 7
-matcher = "0:4"
+place_a = "netback:{NAME},type=vif"
 """
 REQUESTS = 500
 
@@ -53,13 +41,8 @@ class LibxlGuest(Guest):
 
 class LibxlVif(unittest.TestCase):
     def setUp(self):
-        self.lab = dom0.Lab()
-        self.lab.__enter__()
-        self.addCleanup(self.lab.__exit__, None, None, None)
-        self.client = self.lab.client(addresses=("10.53.0.2/24",))
-        state = self.lab.directory / "state"
-        config = self.lab.file("config.toml", CONFIG.format(state=state, name=NAME))
-        self.proxy = self.lab.proxy(config, state, deadline_s=60)
+        self.lab = self.enterContext(echo_lab.EchoLab())
+        self.client, self.proxy = self.lab.serve("libxl", GROUP)
 
     def make(self):
         guest = LibxlGuest("echo", name=NAME, addresses=ADDRESSES)
@@ -74,13 +57,13 @@ class LibxlVif(unittest.TestCase):
             connection.settimeout(10)
             for number in range(count):
                 question = b"%04d of them" % number
-                connection.sendto(question, ("10.53.0.53", 7))
+                connection.sendto(question, echo_lab.SERVER)
                 self.assertEqual(connection.recv(2048), question)
                 right += 1
         return right
 
     def replica(self):
-        return self.proxy.control.status()["groups"][0]["replicas"][0]
+        return self.lab.replicas()[0]
 
     def test_it_is_served_and_so_is_its_successor(self):
         for _ in range(2):

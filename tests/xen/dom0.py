@@ -26,7 +26,8 @@ sys.path[:0] = [str(TOP / "tests" / "netns"), str(TOP / "tests" / "xen")]
 
 import harness  # noqa: E402 (its place is the namespaces' tests)
 import guests  # noqa: E402,F401
-from guests import Guest, backends, domains, manifest, xenstore  # noqa: E402,F401 (for the tests)
+from guests import (  # noqa: E402,F401 (for the tests)
+    Guest, backends, domains, hypervisor_log, manifest, xenstore)
 
 # Of a file, all its tests together; tools/test --long asks a million.
 REQUESTS = int(os.environ.get("QUORATE_REQUESTS", "20000"))
@@ -70,10 +71,6 @@ class Lab(harness.Lab):
             lines = log.read_text(errors="replace").splitlines()
             text += [f"--- {log.name}, last of {len(lines)} lines", *lines[-8:]]
         return "\n".join(text)
-
-
-def hypervisor_log():
-    return subprocess.run(["xl", "dmesg"], capture_output=True, text=True, check=True).stdout
 
 
 def domain_json(name):

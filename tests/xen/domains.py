@@ -6,12 +6,17 @@ need no proxy.
 """
 
 import json
+import os
 import pathlib
+import signal
+import subprocess
 import tempfile
 import textwrap
 import time
+import unittest
 
 import dom0
+import guests
 import harness
 from guests import run
 
@@ -108,11 +113,8 @@ class Replicas:
             behaviour = json.dumps(replica.get("behaviour", HEALTHY))
             keys = {"type": '"pv"', "memory_mb": "96",
                     "health_timeout_ms": str(BOOT_SECONDS * 1000),
-                    "command_line": '"quiet mitigations=off"',
-                    "kernel": f'"{manifest["kernel"]}"',
-                    "kernel_sha256": f'"{manifest["kernel_sha256"]}"',
-                    "ramdisk": f'"{manifest["ramdisk"]}"',
-                    "ramdisk_sha256": f'"{manifest["ramdisk_sha256"]}"',
+                    "command_line": json.dumps(manifest["command_line"] + " mitigations=off"),
+                    **{key: f'"{value}"' for key, value in guests.boot_keys(manifest).items()},
                     "files": f"{{ behaviour = {behaviour} }}",
                     "copies": '{ "/init" = "init" }',
                     **{key: value for key, value in replica.items() if key != "behaviour"}}
@@ -156,6 +158,16 @@ class Replicas:
         """Has the guest of a seat do something."""
         run("xenstore-write", f"/local/domain/{seat['process']['pid']}/data/quorate/order", what)
 
+    def kill_start(self, name, condition, what):
+        """SIGKILL to `quorate replica start` once the condition holds; its helper ends with it."""
+        starting = subprocess.Popen([QUORATE, "replica", "start", name, "-c", self.config],
+                                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            until(condition, what)
+        finally:
+            os.kill(starting.pid, signal.SIGKILL)
+            starting.wait(timeout=30)
+
     def close(self):
         """Nothing of the test may be left; says what was."""
         for words in (("stop", "--all"), ("clean",)):
@@ -166,3 +178,17 @@ class Replicas:
         until(lambda: not keepers(), "the keepers end")
         self.directory.cleanup()
         return left
+
+
+class DomainTest(unittest.TestCase):
+    """Replicas as `replicas` says, and nothing left of them."""
+    replicas = [{}, {}, {}]
+    image = "echo"
+
+    def setUp(self):
+        self.before = domains()
+        self.lab = Replicas(self.replicas, self.image)
+
+    def tearDown(self):
+        self.assertEqual(self.lab.close(), [], "left behind")
+        self.assertEqual(domains(), self.before)

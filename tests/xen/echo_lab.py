@@ -9,6 +9,7 @@
 import json
 
 import dom0
+import guests
 import harness
 
 SERVER = ("10.53.0.53", 7)
@@ -34,9 +35,9 @@ name = "echo"
 def replica(name, image="echo", **more):
     """The configuration of one that is a domain; `more` of [group.replica.xen]."""
     about = dom0.manifest(image)
-    keys = {key: about[key] for key in ("kernel", "kernel_sha256", "ramdisk", "ramdisk_sha256")}
-    keys |= {"memory_mb": 96, "command_line": "quiet mitigations=off",
-             "health_timeout_ms": SECONDS_MAX * 1000, **more}
+    keys = {**guests.boot_keys(about), "memory_mb": 96,
+            "command_line": f"{about['command_line']} mitigations=off",
+            "health_timeout_ms": SECONDS_MAX * 1000, **more}
     return (f'[[group.replica]]\nname = "{name}"\n[group.replica.xen]\n'
             + "".join(f"{key} = {json.dumps(value)}\n" for key, value in keys.items()))
 

@@ -39,6 +39,10 @@ def run(*argv, check=True, timeout=180):
     return done
 
 
+def hypervisor_log():
+    return run("xl", "dmesg").stdout
+
+
 def manifest(name):
     """What there is to know of an image. The lab brings it (--image); elsewhere it is built."""
     brought = TOP / "images" / name / "manifest.json"
@@ -75,6 +79,12 @@ def network_text(addresses=ADDRESSES, mac=MAC):
     return "\n".join(lines) + "\n"
 
 
+def boot_keys(image):
+    """What [group.replica.xen] has of an image's manifest: its files and their hashes."""
+    return {key: image[key] for kind in ("kernel", "ramdisk", "disk") if kind in image
+            for key in (kind, f"{kind}_sha256")}
+
+
 class Guest:
     """A domain; `files` are {path in the guest: bytes} besides what the network needs. With
     `addresses` it has a network device whose backend is of our kind, and is created paused."""
@@ -108,6 +118,9 @@ class Guest:
                   "ramdisk": str(ramdisk), "memory": memory_mb, "maxmem": memory_mb, "vcpus": 1,
                   "extra": f"{self.image['command_line']} mitigations=off", "tsc_mode": "native",
                   "on_poweroff": "preserve", "on_reboot": "preserve", "on_crash": "preserve"}
+        if "disk" in self.image:
+            run("modprobe", "-a", "loop", "xen-blkback")
+            values["disk"] = [f"format=raw,vdev=xvda,access=ro,target={self.image['disk']}"]
         return "".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items())
 
     def write_device(self):

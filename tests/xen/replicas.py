@@ -22,7 +22,7 @@ TOP = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(TOP / "tests" / "xen"), str(TOP / "tests" / "netns")]
 
 import harness  # noqa: E402 (its place is the namespaces' tests)
-from guests import manifest, run, xenstore  # noqa: E402
+from guests import boot_keys, hypervisor_log, manifest, run, xenstore  # noqa: E402
 
 HOME = pathlib.Path("/run/quorate-test")
 BUILD = TOP / "build" / "release"
@@ -55,8 +55,7 @@ def images(group):
 
 def replica_text(name, image, kind, zone):
     said = manifest(image)
-    values = {"type": kind, "kernel": said["kernel"], "kernel_sha256": said["kernel_sha256"],
-              "ramdisk": said["ramdisk"], "ramdisk_sha256": said["ramdisk_sha256"],
+    values = {"type": kind, **boot_keys(said),
               # nsd runs out of 128 MB in a PVH domain
               "memory_mb": said["memory_mib"] + (64 if kind == "pvh" else 0),
               "health_timeout_ms": HEALTHY_MS,
@@ -90,7 +89,7 @@ def configuration(group):
         f = 1
         state = "{state}"
         quorum_lost = "silence"
-        deadline_ms = 5000
+        deadline_ms = 10000
         suspend = "manual"
         """)
     return head + kind + body + "".join(
@@ -161,8 +160,6 @@ class Running:
 
     def report(self):
         """What a person wants to read after a failure."""
-        import dom0  # not where a layer is prepared
-
         tail = (HOME / "proxy.log").read_text(errors="replace").splitlines()[-20:]
         logs = "".join(f"--- {log.name}\n{log.read_text(errors='replace')[-800:]}\n"
                        for log in sorted((HOME / "state" / "domains").glob("*.log")))
@@ -170,7 +167,7 @@ class Running:
         run("xl", "debug-keys", "e", check=False)  # event channels
         return "\n".join(["--- proxy.log", *tail, logs, listed.stdout, listed.stderr,
                           json.dumps(self.status()), run("xl", "vcpu-list", check=False).stdout,
-                          dom0.hypervisor_log()[-8000:]])
+                          hypervisor_log()[-8000:]])
 
 
 class ClientNamespace(harness.Namespace):
@@ -216,6 +213,7 @@ def start(group):
     if group == "dns":
         for name in REPLICAS:
             zone_of(name).write_text(ZONE.read_text())
+    run("modprobe", "-a", "loop", "xen-blkback")  # for replicas with disks
     make_client()
     proxy = start_proxy()
     running = Running(group)

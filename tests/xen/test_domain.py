@@ -6,7 +6,6 @@ Known limit: an emulated machine is slow, so nothing here is about time but the 
 import os
 import signal
 import stat
-import subprocess
 import unittest
 
 import dom0
@@ -17,19 +16,12 @@ dom0.enter()
 
 import accounts  # noqa: E402 (dom0 says where it is)
 import domains  # noqa: E402
-from domains import BACKENDS, QUORATE, Replicas, names_below, run, until  # noqa: E402
+from domains import BACKENDS, names_below, run, until  # noqa: E402
 
 
-class DomainTest(unittest.TestCase):
-    replicas = [{}, {}, {}]
-
-    def setUp(self):
-        self.before = domains.domains()
-        self.lab = Replicas(self.replicas)
-
+class DomainTest(domains.DomainTest):
     def tearDown(self):
-        self.assertEqual(self.lab.close(), [], "left behind")
-        self.assertEqual(domains.domains(), self.before)
+        super().tearDown()
         accounts.wait_for_grants({})
 
 
@@ -188,16 +180,6 @@ class Deaths(DomainTest):
 
 
 class Kills(DomainTest):
-    def kill_while(self, condition, what):
-        """SIGKILL to `quorate replica start` at a moment; its helper ends with it."""
-        starting = subprocess.Popen([QUORATE, "replica", "start", "a", "-c", self.lab.config],
-                                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        try:
-            until(condition, what)
-        finally:
-            os.kill(starting.pid, signal.SIGKILL)
-            starting.wait(timeout=30)
-
     def is_clean_after(self):
         self.assertFalse(self.lab.seat("a")["process"]["running"])
         self.assertGreaterEqual(self.lab.replica("clean")["removed"], 1)
@@ -205,11 +187,11 @@ class Kills(DomainTest):
         self.assertEqual(names_below(BACKENDS), [])
 
     def test_killed_while_the_domain_is_built(self):
-        self.kill_while(lambda: domains.domains() != self.before, "Xen has a domain more")
+        self.lab.kill_start("a", lambda: domains.domains() != self.before, "Xen has a domain more")
         self.is_clean_after()
 
     def test_killed_while_it_boots(self):
-        self.kill_while(domains.keepers, "it has a keeper")
+        self.lab.kill_start("a", domains.keepers, "it has a keeper")
         self.is_clean_after()
         self.lab.replica("start", "a")
         self.assertTrue(self.lab.seat("a")["process"]["running"])

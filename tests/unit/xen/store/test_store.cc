@@ -233,12 +233,12 @@ TEST(Library, ASilentXenstoredIsNotWaitedForForEver) {
     const SilentXenstored xenstored;
     // Those left behind stay: no test after this one can open a connection in this process.
     for (unsigned i = 0; i < abandoned_max; ++i) {
-        auto store = Store::open(by_library(20ms));
+        auto store = Store::open(by_library(200ms));
         ASSERT_TRUE(store) << store.error().what;
         EXPECT_EQ(store->read("/a").error().failure, Failure::unreachable);
         EXPECT_FALSE(store->connected());
     }
-    auto store = Store::open(by_library(20ms));
+    auto store = Store::open(by_library(200ms));
     ASSERT_FALSE(store);
     EXPECT_NE(store.error().what.find("still hang"), std::string::npos) << store.error().what;
 }

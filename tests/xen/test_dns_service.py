@@ -3,6 +3,9 @@ PVH. One serves another zone, one is paused, in turn: no answer is wrong.
 
 What is right was said by all three together before; a few answers are known besides. In all, 20,000
 questions (tools/test --long: a million).
+
+Known limit: where an emulated machine stands still for the ballots' deadline, a question is not
+answered. The proxy must have counted each of these as expired, and there may be few.
 """
 
 import re
@@ -22,6 +25,9 @@ import replicas  # noqa: E402
 QUESTIONS = 400
 TOTAL = dom0.REQUESTS // 7  # in each of the steps: all well, and three for each who lies
 WITHIN_S = 180
+ROUNDS = 3  # of asking what was not answered
+WINDOW = 48
+EXPIRED_SHARE_MAX = 0.01
 LIE = "203.0.113.66"
 
 
@@ -33,28 +39,41 @@ class Dns(unittest.TestCase):
         cls.addClassCleanup(cls.connection.close)
         cls.zone = replicas.ZONE.read_text()
         cls.questions = dns.varied(cls.zone, QUESTIONS)
-        tally, cls.expected = cls.ask(None)
-        assert tally.right == QUESTIONS, f"{tally}\n{cls.appliance.report()}"
+        cls.expected, missing = {}, cls.questions
+        for _ in range(ROUNDS):
+            tally, answers = cls.ask(missing, None, len(missing))
+            cls.expected |= answers
+            missing = [(name, kind) for name, kind in missing if (name.lower(), kind) not in answers]
+            if not missing:
+                break
+        assert not missing, f"{tally}\n{cls.appliance.report()}"
         assert set(cls.dissents().values()) == {0}, cls.dissents()
 
     @classmethod
-    def ask(cls, expected, total=QUESTIONS, server=None, connection=None):
-        return dns.ask_all(connection or cls.connection, server or cls.appliance.server,
-                           cls.questions, expected, window=48, timeout=30, total=total)
+    def ask(cls, questions, expected, total, server=None, connection=None):
+        return dns.ask_all(connection or cls.connection, server or cls.appliance.server, questions,
+                           expected, window=WINDOW, timeout=30, total=total)
 
     @classmethod
     def dissents(cls):
         return {replica["name"]: replica["dissent"]
                 for replica in cls.appliance.group_status()["replicas"]}
 
-    def right(self, total=TOTAL):
-        """Every question is answered, as before; returns who dissented how often."""
+    def ask_right(self, total, **how):
+        """Every answer is as before, and a question that has none has expired."""
+        before = self.appliance.group_status()["expired"]
+        tally, _ = self.ask(self.questions, self.expected, total, **how)
+        expired = self.appliance.group_status()["expired"] - before
+        if (tally.wrong, tally.lost, tally.right) != (0, expired, total - expired) or (
+                expired > max(WINDOW, total * EXPIRED_SHARE_MAX)):
+            self.fail(f"{tally} {tally.wrongs}, {expired} expired\n{self.appliance.report()}")
+
+    def right(self):
+        """Questions are answered rightly; returns who dissented how often."""
         before = self.dissents()
         began = time.monotonic()
-        tally, _ = self.ask(self.expected, total)
-        print(f"{total} questions in {time.monotonic() - began:.1f} s", flush=True)
-        if (tally.wrong, tally.lost, tally.right) != (0, 0, total):
-            self.fail(f"{tally}\n{self.appliance.report()}")
+        self.ask_right(TOTAL)
+        print(f"{TOTAL} questions in {time.monotonic() - began:.1f} s", flush=True)
         now = self.dissents()
         return {name: now[name] - before[name] for name in now if now[name] != before[name]}
 
@@ -71,8 +90,7 @@ class Dns(unittest.TestCase):
 
     def test_ipv6_as_well(self):
         with self.appliance.client.socket(socket.AF_INET6) as connection:
-            tally, _ = self.ask(self.expected, 100, (replicas.ADDRESS6, 53), connection)
-        self.assertEqual((tally.wrong, tally.lost, tally.right), (0, 0, 100), tally.wrongs)
+            self.ask_right(100, server=(replicas.ADDRESS6, 53), connection=connection)
 
     def test_one_lies_while_another_is_paused_in_turn(self):
         kinds = {name: dom0.domain_json(self.appliance.domain(name))["config"]["c_info"]["type"]

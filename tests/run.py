@@ -246,6 +246,7 @@ def count_python_file(outcome, name, status, output):
 
 XEN_FILE_SECONDS_MAX = 1200
 XEN_AT_ONCE = min(2, CORES)  # machines; each has two processors, and seldom uses more than one
+XEN_ATTEMPTS = 2  # for a file whose emulated machine broke (tools/laboratory/machine.py)
 XEN_COUNTING = threading.Lock()  # of the suite's outcome and log, which the files at once share
 
 
@@ -287,10 +288,15 @@ def xen_file(suite, name, here):
         options += ["--env", f"QUORATE_REQUESTS={requests}"]
     log = suite.log.with_name(f"{suite.log.stem}-{pathlib.Path(name).stem}.log")
     log.unlink(missing_ok=True)
-    status, output = suite.command(
-        [TOP / "tools" / "lab", "run", *options, "--timeout",
-         suite.seconds_max if requests else XEN_FILE_SECONDS_MAX, "--", "python3",
-         "tests/python_suite.py", name], into=log)
+    for _ in range(XEN_ATTEMPTS):
+        status, output = suite.command(
+            [TOP / "tools" / "lab", "run", *options, "--timeout",
+             suite.seconds_max if requests else XEN_FILE_SECONDS_MAX, "--", "python3",
+             "tests/python_suite.py", name], into=log)
+        fault = re.search(r"^lab: (QEMU failed a guest: .*)$", output, re.MULTILINE)
+        if status == 0 or not fault:
+            break
+        print(f"   {name} failed, and so did what it ran on: {fault[1]}", flush=True)
     with XEN_COUNTING:
         with suite.log.open("a") as whole:
             whole.write(output)

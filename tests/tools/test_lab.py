@@ -174,6 +174,13 @@ class Console(WithCache):
         self.assertIsNone(self.words(b"(XEN) booting\n(d3) Kernel panic - not syncing: VFS\n"))
         self.assertIsNone(self.words(b""))
 
+    def test_a_guest_that_the_emulation_failed(self):
+        self.words(b"(XEN) d12v0 Triple fault - invoking HVM shutdown action 1\r\n")
+        self.assertEqual(machine.emulation_failed(self.cache), "(XEN) d12v0 Triple fault")
+        self.assertIsNone(self.words(b"(XEN) d12v0 Triple fault\n"), "the machine goes on")
+        self.words(b"(d12) (XEN) d1v0 Triple fault - a guest may say anything\n")
+        self.assertIsNone(machine.emulation_failed(self.cache))
+
 
 class Tree(unittest.TestCase):
     def test_programs_and_sources(self):

@@ -226,7 +226,8 @@ def start(group):
 
     try:
         harness.wait_until(answers, READY_SECONDS, "the proxy answers", pause_s=0.1)
-        running.quorate("replica", "start", "--all", timeout=800)
+        for name in REPLICAS:  # in turn: tools/laboratory/machine.py, emulation_failed()
+            running.quorate("replica", "start", f"{group}/{name}", timeout=800)
         running.wait_admitted()
     except AssertionError as error:
         raise AssertionError(f"{error}\n{running.report()}") from None

@@ -25,6 +25,7 @@ from store import Failure
 
 BOOT_SECONDS_MAX = 600
 PREPARE_SECONDS_MAX = 900
+PREPARATIONS_MAX = 3     # where the emulation fails (machine.py)
 PREPARED = "/prepared"   # where a preparation finds its files, and leaves them
 PREPARED_ENVIRONMENT = {
     "QUORATE_DOM0": "1", "HOME": "/root", "LANG": "C.UTF-8", "TERM": "dumb",
@@ -109,24 +110,36 @@ def prepared_layer(command, inputs, image_names, say, name=None):
         below = dom0_layer(say)
         source = tree.disk(tree.listing(files), files, say)
         begin = time.monotonic()
-        overlay(scratch / "root.qcow2", below.disk, "qcow2")
-        overlay(scratch / "tree.qcow2", source, "raw")
-        machine = machines.Machine(scratch, [(scratch / "root.qcow2", "qcow2"),
-                                             (scratch / "tree.qcow2", "qcow2")], state=below.state)
-        try:
-            machine.resume()
-            with channels.Channel(machine) as channel:
-                channel.hello(tree=tree.DEVICE)
-                say(f"layer: {name or command}")
-                _prepare(channel, command)
-            freeze(machine, scratch, say)
-        finally:
-            machine.stop()
+        for left in reversed(range(PREPARATIONS_MAX)):
+            say(f"layer: {name or command}")
+            try:
+                _prepared_machine(below, source, scratch, command, say)
+                break
+            except Failure:
+                fault = machines.emulation_failed(scratch)
+                if not fault or not left:
+                    raise
+                say(f"layer: once more, since QEMU failed a guest: {fault}")
         describe(scratch, name or "prepared", below.directory.name, time.monotonic() - begin,
                  {"command": command, "files": sorted(marks)})
         return [below.directory]
 
     return Layer(store.made("layers", key, make, say))
+
+
+def _prepared_machine(below, source, scratch, command, say):
+    overlay(scratch / "root.qcow2", below.disk, "qcow2")
+    overlay(scratch / "tree.qcow2", source, "raw")
+    machine = machines.Machine(scratch, [(scratch / "root.qcow2", "qcow2"),
+                                         (scratch / "tree.qcow2", "qcow2")], state=below.state)
+    try:
+        machine.resume()
+        with channels.Channel(machine) as channel:
+            channel.hello(tree=tree.DEVICE)
+            _prepare(channel, command)
+        freeze(machine, scratch, say)
+    finally:
+        machine.stop()
 
 
 def _prepare(channel, command):

@@ -119,7 +119,11 @@ def run(arguments):
             return jobs.run(channel, arguments)
     layer = wanted_layer(arguments)
     with runs.Run(layer, say, arguments.image) as fresh, fresh.channel() as channel:
-        return jobs.run(channel, arguments)
+        code = jobs.run(channel, arguments)
+        fault = machines.emulation_failed(fresh.directory) if code != 0 else None
+        if fault:
+            say(f"QEMU failed a guest: {fault}")
+        return code
 
 
 def shell(arguments):

@@ -46,6 +46,13 @@ class Grants(unittest.TestCase):
             with self.subTest(said):
                 self.assertIn(said, "\n".join(self.wrong(text, rings, alive)))
 
+    def test_the_ring_of_a_disk_is_mapped_once(self):
+        text = TEXT.replace("0x797b5 0x00000002", "0x797b5 0x00000001")
+        held = grants.held(text)
+        self.assertEqual(grants.wrong(held, {**RINGS, 1: 1}, ALIVE, disks={(1, 0x208)}), [])
+        for disks in ((), {(2, 0x208)}, {(1, 0x209)}):
+            self.assertNotEqual(grants.wrong(held, {**RINGS, 1: 1}, ALIVE, disks=disks), [])
+
     def test_half_a_listing_is_none(self):
         for text in ("", TEXT[200:], TEXT[:-40], TEXT.replace("grant-table for remote", "?"),
                      TEXT + "x" * grants.TEXT_BYTES_MAX):

@@ -82,7 +82,14 @@ def grants_wrong(in_use):
     kind = pathlib.Path("/sys/hypervisor/guest_type")
     pins = 1 if kind.exists() and kind.read_text().strip() != "PV" else 2
     alive = set(dom0.guests.domains().values())
-    return grants.wrong(grants.held(listing_of_grants()), in_use, alive, pins)
+    return grants.wrong(grants.held(listing_of_grants()), in_use, alive, pins, disks(alive))
+
+
+def disks(alive):
+    """As grants.wrong() wants them."""
+    references = {domain: dom0.xenstore(f"/local/domain/{domain}/device/vbd/51712/ring-ref")
+                  for domain in alive}
+    return {(domain, int(reference)) for domain, reference in references.items() if reference}
 
 
 def wait_for_grants(in_use, deadline_s=SETTLED_SECONDS):

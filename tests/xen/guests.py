@@ -79,6 +79,12 @@ def network_text(addresses=ADDRESSES, mac=MAC):
     return "\n".join(lines) + "\n"
 
 
+def load_disk_backend():
+    """Without pages of guests that stay mapped when nothing is read."""
+    run("modprobe", "loop")
+    run("modprobe", "xen-blkback", "feature_persistent=0")
+
+
 def boot_keys(image):
     """What [group.replica.xen] has of an image's manifest: its files and their hashes."""
     return {key: image[key] for kind in ("kernel", "ramdisk", "disk") if kind in image
@@ -119,7 +125,7 @@ class Guest:
                   "extra": f"{self.image['command_line']} mitigations=off", "tsc_mode": "native",
                   "on_poweroff": "preserve", "on_reboot": "preserve", "on_crash": "preserve"}
         if "disk" in self.image:
-            run("modprobe", "-a", "loop", "xen-blkback")
+            load_disk_backend()
             values["disk"] = [f"format=raw,vdev=xvda,access=ro,target={self.image['disk']}"]
         return "".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items())
 

@@ -22,7 +22,7 @@ TOP = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(TOP / "tests" / "xen"), str(TOP / "tests" / "netns")]
 
 import harness  # noqa: E402 (its place is the namespaces' tests)
-from guests import boot_keys, hypervisor_log, manifest, run, xenstore  # noqa: E402
+from guests import boot_keys, hypervisor_log, load_disk_backend, manifest, run, xenstore  # noqa: E402
 
 HOME = pathlib.Path("/run/quorate-test")
 BUILD = TOP / "build" / "release"
@@ -213,7 +213,7 @@ def start(group):
     if group == "dns":
         for name in REPLICAS:
             zone_of(name).write_text(ZONE.read_text())
-    run("modprobe", "-a", "loop", "xen-blkback")  # for replicas with disks
+    load_disk_backend()
     make_client()
     proxy = start_proxy()
     running = Running(group)

@@ -42,7 +42,7 @@ class Disks(domains.DomainTest):
 
     @classmethod
     def setUpClass(cls):
-        run("modprobe", "-a", "loop", "xen-blkback")
+        dom0.guests.load_disk_backend()
 
     def setUp(self):
         super().setUp()
@@ -96,7 +96,7 @@ class Disks(domains.DomainTest):
         try:
             said = self.lab.replica("start", "a", ok=False)["replicas"][0]
         finally:
-            run("modprobe", "xen-blkback")
+            dom0.guests.load_disk_backend()
         self.assertIn("modprobe xen-blkback", said["what"])
         self.nothing_is_left()
 

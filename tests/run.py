@@ -16,6 +16,7 @@ Known limit: suites run one after the other, since each of them uses every core 
 import argparse
 import ast
 import concurrent.futures
+import contextlib
 import json
 import os
 import pathlib
@@ -50,6 +51,11 @@ class Outcome:
             self.passed += 1
         else:
             self.fail(name, text)
+
+
+def signal_group(group, which):
+    with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+        os.killpg(group, which)
 
 
 class Suite:
@@ -101,11 +107,11 @@ class Suite:
             try:
                 status = process.wait(max(1.0, self.deadline - time.monotonic()))
             except (subprocess.TimeoutExpired, KeyboardInterrupt):
-                os.killpg(process.pid, signal.SIGTERM)
+                signal_group(process.pid, signal.SIGTERM)
                 try:
                     process.wait(10)
                 except subprocess.TimeoutExpired:
-                    os.killpg(process.pid, signal.SIGKILL)
+                    signal_group(process.pid, signal.SIGKILL)
                     process.wait()
                 raise
             finally:
@@ -273,7 +279,7 @@ def xen(suite):
         except BaseException:  # the others go with us
             pool.shutdown(wait=False, cancel_futures=True)
             for group in list(suite.running):
-                os.killpg(group, signal.SIGTERM)
+                signal_group(group, signal.SIGTERM)
             raise
     for name in alone:
         xen_file(suite, name, here)

@@ -190,6 +190,7 @@ class Tally:
         self.sent = self.right = self.wrong = self.refused = self.lost = self.unasked = 0
         self.latencies = []  # seconds, of answered ones
         self.wrongs = []     # the first few: (name, type, reply)
+        self.missing = []    # (name, type) of the lost ones
 
     def percentile(self, share):
         ordered = sorted(self.latencies)
@@ -263,7 +264,7 @@ def ask_all(connection, server, questions, expected=None, window=64, timeout=2.0
         if now - oldest_look > timeout / 10:
             oldest_look = now
             for number in [n for n, (_, _, when) in flying.items() if now - when > timeout]:
-                del flying[number]
+                tally.missing.append(flying.pop(number)[:2])
                 free.append(number)
                 tally.lost += 1
     return tally, collected

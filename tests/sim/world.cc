@@ -306,6 +306,7 @@ class World {
     std::vector<Octets> heard_at(unsigned slot, unsigned place) {
         return domains_ ? domains_->receive(slot, place) : appliance_->to_replica(slot, place);
     }
+
     void plan_ring_faults() {
         for (unsigned i = 4 + below(12); i > 0; --i) {
             later(below(faults_us),

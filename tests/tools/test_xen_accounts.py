@@ -52,6 +52,9 @@ class Grants(unittest.TestCase):
         self.assertEqual(grants.wrong(held, {**RINGS, 1: 1}, ALIVE, disks={(1, 0x208)}), [])
         for disks in ((), {(2, 0x208)}, {(1, 0x209)}):
             self.assertNotEqual(grants.wrong(held, {**RINGS, 1: 1}, ALIVE, disks=disks), [])
+        copying = grants.held(TEXT.replace("0x797b5 0x00000002", "0x797b5 0x01000001"))
+        self.assertIn("a copy", "".join(grants.wrong(copying, {**RINGS, 1: 1}, ALIVE,
+                                                     disks={(1, 0x208)})))
 
     def test_half_a_listing_is_none(self):
         for text in ("", TEXT[200:], TEXT[:-40], TEXT.replace("grant-table for remote", "?"),

@@ -53,7 +53,7 @@ def wrong(found, rings, alive, pins_per_page=2, disks=()):
         what = f"page {one.reference:#x} of domain {one.granter}, held by domain {one.holder}"
         if one.granter not in alive:
             out.append(f"{what}, which is gone")
-        elif (one.granter, one.reference) in disks and one.mapped == 1:
+        elif (one.granter, one.reference) in disks and (one.mapped, one.other) == (1, 0):
             pass
         elif one.other:
             out.append(f"{what}: a copy, or a mapping that is no ring's (pins {one.other:#x}00)")

@@ -112,6 +112,8 @@ class Guest:
             ramdisk.write_bytes(data)
             config = pathlib.Path(directory, "config")
             config.write_text(self.config(ramdisk, kind, memory_mb or self.image["memory_mib"]))
+            if "disk" in self.image:
+                load_disk_backend()
             run("xl", "create", "-p", "-q", config)
         self.domid = int(run("xl", "domid", self.name).stdout)
         if addresses:
@@ -125,7 +127,6 @@ class Guest:
                   "extra": f"{self.image['command_line']} mitigations=off", "tsc_mode": "native",
                   "on_poweroff": "preserve", "on_reboot": "preserve", "on_crash": "preserve"}
         if "disk" in self.image:
-            load_disk_backend()
             values["disk"] = [f"format=raw,vdev=xvda,access=ro,target={self.image['disk']}"]
         return "".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items())
 

@@ -17,16 +17,21 @@ import domains  # noqa: E402
 from domains import names_below, run, until  # noqa: E402
 
 DISKS = "/local/domain/0/backend/vbd"
-# Its last words, if it is not as it should be, are on the console, and in the error of `start`.
+# One word, and the last: `start` fails with it, or with its deadline where there is no disk.
 LOOK = """
 for module in $(sed -n 's/^xen_blkfront: //p' /usr/lib/modules/needs); do
     insmod "/usr/lib/modules/$module"
 done
 until [ -b /dev/xvda ]; do usleep 100000; done
-[ "$(cat /sys/block/xvda/ro)" = 1 ] || agent health 'failed: it can be written to'
-[ "$(head -c 4 /dev/xvda)" = hsqs ] || agent health 'failed: it is another'
-cp /dev/xvda /dev/null || agent health 'failed: it cannot be read'
-agent health healthy
+if [ "$(cat /sys/block/xvda/ro)" != 1 ]; then
+    agent health 'failed: it can be written to'
+elif [ "$(head -c 4 /dev/xvda)" != hsqs ]; then
+    agent health 'failed: it is another'
+elif ! cp /dev/xvda /dev/null; then
+    agent health 'failed: it cannot be read'
+else
+    agent health healthy
+fi
 """
 
 

@@ -29,7 +29,8 @@ enum class Suspend : std::uint8_t { manual, automatic };
 
 // A port: "veth:IFNAME" and "af_packet:IFNAME" (the same), "af_xdp:IFNAME", "tap:IFNAME",
 // "memif:SOCKET[,id=N,role=server|client]", "ring:NAME", "pcap:IN.pcap[,OUT.pcap]",
-// "pci:0000:01:00.0", "netback:DOMAIN[,type=quorate|vif]".
+// "pci:0000:01:00.0", "netback:DOMAIN[,type=quorate|vif]
+// [,scatter-gather=on|off]".
 struct PortSpec {
     enum class Kind : std::uint8_t { af_packet, af_xdp, tap, memif, ring, pcap, pci, netback };
     Kind kind = Kind::af_packet;
@@ -73,6 +74,7 @@ struct XenImage {
     DomainType type = DomainType::pv;
     std::uint32_t memory_mb = 128;
     std::uint32_t vcpus = 1;
+    bool scatter_gather = false;         // its frames may lie in several pages
     std::string command_line;            // of the kernel
     std::vector<std::string> arguments;  // appended to the command of the image's service
     std::map<std::string, std::string>   // path in the guest -> content, or file to copy from;

@@ -31,7 +31,8 @@ constexpr std::array<KindName, 9> kinds{{{"veth", Kind::af_packet},
 constexpr const char* shapes =
     "write \"veth:IFNAME\", \"af_xdp:IFNAME\", \"tap:IFNAME\", "
     "\"memif:SOCKET[,id=N,role=server]\", "
-    "\"ring:NAME\", \"pcap:IN[,OUT]\", \"pci:0000:01:00.0\" or \"netback:DOMAIN[,type=vif]\"";
+    "\"ring:NAME\", \"pcap:IN[,OUT]\", \"pci:0000:01:00.0\" or \"netback:DOMAIN[,type=vif]"
+    "[,scatter-gather=on]\"";
 
 bool is_hexadecimal(std::string_view text) {
     return std::all_of(text.begin(), text.end(), [](char c) {
@@ -89,6 +90,14 @@ std::optional<PortError> check_what(const PortSpec& port) {
     return std::nullopt;
 }
 
+const char* options_of(Kind kind) {
+    if (kind == Kind::memif) return "the options of memif are id=N and role=server|client";
+    if (kind == Kind::netback) {
+        return "the options of netback are type=quorate|vif and scatter-gather=on|off";
+    }
+    return "this kind of port has no options";
+}
+
 std::optional<PortError> check_option(Kind kind, const std::string& name,
                                       const std::string& value) {
     if (kind == Kind::pci && !name.empty() && !value.empty()) return std::nullopt;  // the driver's
@@ -107,9 +116,12 @@ std::optional<PortError> check_option(Kind kind, const std::string& name,
         if (value == "quorate" || value == "vif") return std::nullopt;
         return PortError{"has type=" + in_quotes(value), "write type=quorate or type=vif"};
     }
-    return PortError{"has the option " + in_quotes(name),
-                     kind == Kind::memif ? "the options of memif are id=N and role=server|client"
-                                         : "this kind of port has no options"};
+    if (kind == Kind::netback && name == "scatter-gather") {
+        if (value == "on" || value == "off") return std::nullopt;
+        return PortError{"has scatter-gather=" + in_quotes(value),
+                         "write scatter-gather=on or scatter-gather=off"};
+    }
+    return PortError{"has the option " + in_quotes(name), options_of(kind)};
 }
 
 std::optional<PortError> read_options(PortSpec& port, std::string_view rest) {
@@ -263,6 +275,9 @@ std::optional<PortSpec> seat_port(const Config& config, std::size_t group, voter
     port.emplace();
     port->kind = PortSpec::Kind::netback;
     port->what = domain_name(config, group, slot, second, incarnation);
+    if (config.groups[group].replicas[slot.value].xen->image(incarnation).scatter_gather) {
+        port->options.emplace_back("scatter-gather", "on");
+    }
     return port;
 }
 

@@ -48,6 +48,7 @@ void read_image(Section& section, const Pass& pass, XenImage& image) {
     section.choice("type", {{"pv", DomainType::pv}, {"pvh", DomainType::pvh}}, image.type);
     section.number("memory_mb", 80, 1'048'576, image.memory_mb);  // Linux does not fit in 64
     section.number("vcpus", 1, 64, image.vcpus);
+    section.flag("scatter_gather", image.scatter_gather);
     if (section.text("command_line", image.command_line) &&
         image.command_line.size() >= command_line_max) {
         section.wrong("command_line", "has " + counted(image.command_line.size(), "character"),

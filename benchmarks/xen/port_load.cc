@@ -28,6 +28,7 @@
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
+#include <rte_cycles.h>
 #include <rte_mbuf.h>
 #include <sys/resource.h>
 
@@ -43,8 +44,19 @@
 namespace {
 
 using Json = nlohmann::json;
-using Clock = std::chrono::steady_clock;
 using Seconds = std::chrono::duration<double>;
+
+// The counter that the proxy's workers go by. Where Dom0's clock is Xen's, a look at steady_clock
+// is a system call, as dear as half a request.
+struct Clock {
+    using duration = std::chrono::nanoseconds;
+    using time_point = std::chrono::time_point<Clock, duration>;
+    static time_point now() {
+        static const double ns_per_tick = 1e9 / static_cast<double>(rte_get_tsc_hz());
+        return time_point(
+            duration(static_cast<duration::rep>(static_cast<double>(rte_rdtsc()) * ns_per_tick)));
+    }
+};
 
 constexpr unsigned window_max = 512;
 constexpr std::size_t payload_max = 1472;

@@ -9,7 +9,7 @@ namespace proxy {
 
 namespace {
 
-using xen::netback::BackendType;
+using xen::netback::DeviceOptions;
 using xen::netback::QueueSlot;
 using xen::netback::Violation;
 
@@ -94,7 +94,7 @@ void free_closed_lanes() {
 }  // namespace
 
 tl::expected<unsigned, std::string> open_netback_lane(const std::string& domain_name,
-                                                      BackendType type) {
+                                                      const DeviceOptions& options) {
     free_closed_lanes();
     for (unsigned lane = 0; lane < ports_max; ++lane) {
         if (!netback->closing[lane] || netback->names[lane] != domain_name) continue;
@@ -107,7 +107,8 @@ tl::expected<unsigned, std::string> open_netback_lane(const std::string& domain_
         for (unsigned worker = 0; worker < workers; ++worker) {
             netback->lanes[worker]->use(lane, &netback->slots[lane][worker]);
         }
-        netback->service->open(domain_name, type, std::span(netback->slots[lane]).first(workers));
+        netback->service->open(domain_name, options,
+                               std::span(netback->slots[lane]).first(workers));
         return lane;
     }
     return tl::unexpected<std::string>("all netback lanes are in use");

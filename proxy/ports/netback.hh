@@ -40,7 +40,7 @@ void stop_netback();
 
 // Lanes are numbers from 0. The device may appear later than the port is opened.
 tl::expected<unsigned, std::string> open_netback_lane(const std::string& domain_name,
-                                                      xen::netback::BackendType type);
+                                                      const xen::netback::DeviceOptions& options);
 void close_netback_lane(unsigned lane);  // nothing is mapped any more
 
 struct NetbackStatus {

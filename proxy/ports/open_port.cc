@@ -285,17 +285,17 @@ wire::MacAddress own_address(const wire::MacAddress& interface, std::string_view
 
 tl::expected<OpenedPort, std::string> open_netback_port(const config::PortSpec& spec,
                                                         std::uint16_t queues) {
-    using xen::netback::BackendType;
     if (!netback_runs()) {
         return tl::unexpected<std::string>(
             "netback does not run: it is started with the appliance where the configuration has "
             "Xen replicas; restart quorate-proxy");
     }
-    BackendType type = BackendType::quorate;
+    xen::netback::DeviceOptions options;
     for (const auto& [key, value] : spec.options) {
-        if (key == "type" && value == "vif") type = BackendType::vif;
+        if (key == "type" && value == "vif") options.type = xen::netback::BackendType::vif;
+        if (key == "scatter-gather") options.scatter_gather = value == "on";
     }
-    const auto lane = open_netback_lane(spec.what, type);
+    const auto lane = open_netback_lane(spec.what, options);
     if (!lane) return tl::unexpected(lane.error());
     OpenedPort port;
     port.spec = spec;

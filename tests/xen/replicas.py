@@ -42,6 +42,7 @@ GROUPS = {
 }
 ZONE = TOP / "tests" / "data" / "example.zone"
 REPLICAS = ["first", "second", "third"]
+SCATTERS = "second"  # its frames may lie in several pages; the others' need not
 
 
 def zone_of(name):
@@ -58,7 +59,7 @@ def replica_text(name, image, kind, zone):
     values = {"type": kind, **boot_keys(said),
               # nsd runs out of 128 MB in a PVH domain
               "memory_mb": said["memory_mib"] + (64 if kind == "pvh" else 0),
-              "health_timeout_ms": HEALTHY_MS,
+              "health_timeout_ms": HEALTHY_MS, "scatter_gather": name == SCATTERS,
               "command_line": f"{said['command_line']} mitigations=off sysrq_always_enabled"}
     lines = [f"{key} = {json.dumps(value)}" for key, value in values.items()]
     if zone:

@@ -84,6 +84,13 @@ class ManyRequests(unittest.TestCase):
         # A frame is within one page on both sides: three clones and three replies a request.
         self.assertLess(segments / REQUESTS, 6.5)
 
+    def test_frames_of_several_pages_are_offered_where_they_are_wanted(self):
+        appliance = replicas.Running("echo")
+        offered = {name: dom0.xenstore(f"/local/domain/0/backend/quorate/{appliance.domain(name)}/0/feature-sg")
+                   for name in replicas.REPLICAS}
+        self.assertEqual(offered, {name: "1" if name == replicas.SCATTERS else "0"
+                                   for name in replicas.REPLICAS})
+
     def test_pages_that_stay_mapped_are_found(self):
         appliance = replicas.Running("echo")
         appliance.wait_admitted()

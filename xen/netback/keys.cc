@@ -69,9 +69,10 @@ QueueKeys read_queue(Numbers& numbers, const ReadKey& read, const std::string& d
 
 }  // namespace
 
-std::vector<std::pair<std::string, std::string>> backend_keys(unsigned queues) {
+std::vector<std::pair<std::string, std::string>> backend_keys(unsigned queues,
+                                                              bool scatter_gather) {
     return {
-        {"feature-sg", "1"},
+        {"feature-sg", scatter_gather ? "1" : "0"},
         // A TCP segment to be cut is of no use before TCP is spliced.
         {"feature-gso-tcpv4", "0"},
         {"feature-gso-tcpv6", "0"},

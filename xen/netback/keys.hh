@@ -32,7 +32,7 @@ struct FrontendKeys {
 };
 
 // Key and value, relative to the backend's directory.
-std::vector<std::pair<std::string, std::string>> backend_keys(unsigned queues);
+std::vector<std::pair<std::string, std::string>> backend_keys(unsigned queues, bool scatter_gather);
 
 // `read`: a key relative to the frontend's directory; nothing where there is none. The error names
 // the key.

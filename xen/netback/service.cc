@@ -73,11 +73,12 @@ void Service::poke() const {
     static_cast<void>(!::write(poked_, &one, sizeof one));
 }
 
-void Service::open(const std::string& name, BackendType type, std::span<QueueSlot> slots) {
+void Service::open(const std::string& name, const DeviceOptions& options,
+                   std::span<QueueSlot> slots) {
     {
         const std::lock_guard lock(mutex_);
         Served& served = served_[name];
-        served.type = type;
+        served.options = options;
         served.slots = slots;
     }
     poke();
@@ -168,7 +169,7 @@ Clock::time_point Service::work(bool all) {
 }
 
 void Service::find(const std::string& name, Served& served) {
-    const std::string directory = directory_of(served.type);
+    const std::string directory = directory_of(served.options.type);
     const auto domains = store_.list(directory);
     if (!domains) return;
     for (const std::string& text : *domains) {
@@ -182,6 +183,7 @@ void Service::find(const std::string& name, Served& served) {
         settings.frontend = home_of(*domain) + "/device/vif/0";
         settings.shadow_file = shadow_file(name);
         settings.queues = static_cast<unsigned>(served.slots.size());
+        settings.scatter_gather = served.options.scatter_gather;
         auto device = Device::open(settings, *hypervisor_, served.slots, settings_.wake);
         const std::lock_guard lock(mutex_);
         if (!device) {
@@ -193,7 +195,7 @@ void Service::find(const std::string& name, Served& served) {
         if (const auto watched = store_.watch(settings.frontend + "/state", name); !watched) {
             served.status.trouble = watched.error().what;  // looked at every now and then
         }
-        if (served.type == BackendType::vif) {
+        if (served.options.type == BackendType::vif) {
             // What libxl waits for before it goes on; our part needs no script.
             static_cast<void>(store_.write(settings.backend + "/hotplug-status", "connected"));
         }

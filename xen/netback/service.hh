@@ -21,6 +21,13 @@ namespace xen::netback {
 // Which of a domain's devices: ours, made while the domain was paused, or libxl's own.
 enum class BackendType : std::uint8_t { quorate, vif };
 
+struct DeviceOptions {
+    BackendType type = BackendType::quorate;
+    // A guest's frame may lie in several pages, each a copy of its own. Without it the guest puts
+    // small pieces together, which costs it less than the copies cost us.
+    bool scatter_gather = false;
+};
+
 struct DeviceStatus {
     std::optional<DomainId> domain;  // nothing: no such domain has been seen
     unsigned queues = 0;             // connected
@@ -47,7 +54,7 @@ class Service {
 
     // From now on, serve the first network device of the domain of that name. `slots` outlive
     // close().
-    void open(const std::string& name, BackendType type, std::span<QueueSlot> slots);
+    void open(const std::string& name, const DeviceOptions& options, std::span<QueueSlot> slots);
     // It is not served any more, by a successor neither. True: nothing of it is mapped any more;
     // false: that will be later, see closed(), and its slots are nobody else's until then.
     bool close(const std::string& name);
@@ -58,7 +65,7 @@ class Service {
 
   private:
     struct Served {
-        BackendType type = BackendType::quorate;
+        DeviceOptions options;
         std::span<QueueSlot> slots;
         std::unique_ptr<Device> device;  // once its domain was found
         bool closing = false;

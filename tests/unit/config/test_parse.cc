@@ -75,6 +75,7 @@ TEST(Example, IsRightAndSaysWhatItSays) {
     EXPECT_TRUE(named.images[0].kernel.is_absolute());
     EXPECT_TRUE(named.images[0].disk.is_absolute());
     EXPECT_EQ(named.images[1].disk_sha256, named.images[0].disk_sha256);
+    EXPECT_FALSE(named.images[0].scatter_gather);
     EXPECT_EQ(named.images[0].type, DomainType::pv);
     EXPECT_EQ(named.images[0].arguments, std::vector<std::string>{"-4"});
     EXPECT_EQ(named.images[1].type, DomainType::pvh);

@@ -14,7 +14,8 @@ TEST(Port, TextAndParseAreEachOthersInverse) {
     for (const char* text :
          {"veth:qc0", "af_xdp:eth0", "tap:t0", "memif:/run/m.sock", "memif:/m,id=3,role=client",
           "ring:r-1_x", "pcap:in.pcap", "pcap:in.pcap,out.pcap", "pci:0000:01:00.0", "pci:01:00.7",
-          "pci:0000:01:00.0,rx=1,tx=2"}) {
+          "pci:0000:01:00.0,rx=1,tx=2", "netback:web-1.a+b",
+          "netback:d,type=vif,scatter-gather=on"}) {
         const auto port = parse_port(text);
         ASSERT_TRUE(port.has_value()) << text << ": " << port.error().what;
         EXPECT_EQ(port->text(), text);
@@ -34,6 +35,7 @@ TEST(Port, TheSameThingInOtherWordsIsTheSame) {
     EXPECT_FALSE(same("memif:/m", "memif:/m,id=10"));
     EXPECT_TRUE(same("pci:0A:00.0", "pci:0000:0a:00.0,x=1"));
     EXPECT_FALSE(same("pci:0A:00.0", "pci:0001:0a:00.0"));
+    EXPECT_TRUE(same("netback:d", "netback:d,type=vif"));
     EXPECT_FALSE(same("ring:a", "tap:a"));
 }
 
@@ -63,6 +65,12 @@ TEST(Port, NonsenseIsRefusedWithAFix) {
                              "pci:000g:01:00.0",
                              "pci:0000:01:00.0,=1",
                              "pci:01:00.0,a=",
+                             "netback:",
+                             "netback:a/b",
+                             "netback:d,type=other",
+                             "netback:d,scatter-gather",
+                             "netback:d,scatter-gather=1",
+                             "netback:d,mtu=9000",
                              "ring:r\n"}) {
         const auto port = parse_port(text);
         ASSERT_FALSE(port.has_value()) << text;
@@ -99,8 +107,17 @@ TEST(Place, OfADomainIsInTheRoster) {
     Config config;
     config.groups.resize(1);
     config.groups[0].replicas.resize(1);
-    config.groups[0].replicas[0].xen.emplace();
+    config.name = "appliance";
+    config.groups[0].name = "group";
+    auto& images = config.groups[0].replicas[0].xen.emplace().images;
+    images.resize(2);
+    images[1].scatter_gather = true;
     EXPECT_EQ(place_port(config, 0, ReplicaId{0}, false), std::nullopt);
+    const auto seat = [&](unsigned incarnation) {
+        return seat_port(config, 0, ReplicaId{0}, true, voter::Incarnation{incarnation})->text();
+    };
+    EXPECT_EQ(seat(4), "netback:quorate-appliance-group-0-b-4");
+    EXPECT_EQ(seat(5), "netback:quorate-appliance-group-0-b-5,scatter-gather=on") << "a variant";
 }
 
 TEST(Place, OfAnotherReplicaIsAsConfigured) {

@@ -22,10 +22,10 @@ class DeviceTest : public testing::Test {
         open();
     }
 
-    void open() {
-        device_ = std::move(*Device::open(
-            {guest_.domain, guest_.backend, guest_.frontend, directory_ / "shadow", 1}, hypervisor_,
-            {&slot_, 1}, [this] { ++woken_; }));
+    void open(bool scatter_gather = false) {
+        device_ = std::move(*Device::open({guest_.domain, guest_.backend, guest_.frontend,
+                                           directory_ / "shadow", 1, scatter_gather},
+                                          hypervisor_, {&slot_, 1}, [this] { ++woken_; }));
     }
     void write(const std::string& path, const std::string& value) {
         ASSERT_TRUE(store_.write(path, value));
@@ -60,7 +60,14 @@ TEST_F(DeviceTest, OffersWhatItCanDoAndWaits) {
     EXPECT_EQ(*store_.read(guest_.backend + "/feature-rx-copy"), "1");
     EXPECT_EQ(*store_.read(guest_.backend + "/feature-split-event-channels"), "1");
     EXPECT_EQ(*store_.read(guest_.backend + "/multi-queue-max-queues"), "1");
+    EXPECT_EQ(*store_.read(guest_.backend + "/feature-sg"), "0");
     EXPECT_EQ(slot_.current(), nullptr);
+}
+
+TEST_F(DeviceTest, OffersSeveralPagesAFrameWhereItIsTold) {
+    open(true);
+    look();
+    EXPECT_EQ(*store_.read(guest_.backend + "/feature-sg"), "1");
 }
 
 TEST_F(DeviceTest, ConnectsAndPassesFrames) {

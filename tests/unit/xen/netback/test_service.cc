@@ -58,7 +58,7 @@ class ServiceTest : public testing::Test {
 };
 
 TEST_F(ServiceTest, ServesADomainThatAppearsLater) {
-    service_->open(name, BackendType::quorate, {&slot_, 1});
+    service_->open(name, {}, {&slot_, 1});
     EXPECT_EQ(service_->status(name).domain, std::nullopt);
     domain_appears();
     EXPECT_TRUE(worker_sees(true));
@@ -67,7 +67,7 @@ TEST_F(ServiceTest, ServesADomainThatAppearsLater) {
 
 TEST_F(ServiceTest, AClosedDeviceIsGoneWhenItsWorkerHasLetGo) {
     domain_appears();
-    service_->open(name, BackendType::quorate, {&slot_, 1});
+    service_->open(name, {}, {&slot_, 1});
     ASSERT_TRUE(worker_sees(true));
     EXPECT_FALSE(service_->close(name)) << "the worker is away";
     EXPECT_FALSE(service_->closed(name));
@@ -79,7 +79,7 @@ TEST_F(ServiceTest, AClosedDeviceIsGoneWhenItsWorkerHasLetGo) {
 
 TEST_F(ServiceTest, ADomainThatEndsIsKeptWhileAWorkerIsAway) {
     domain_appears();
-    service_->open(name, BackendType::quorate, {&slot_, 1});
+    service_->open(name, {}, {&slot_, 1});
     ASSERT_TRUE(worker_sees(true));
     ASSERT_TRUE(store_.remove(guest_.home + "/name"));
     memory_.release(guest_.domain);
@@ -92,8 +92,8 @@ TEST_F(ServiceTest, ADomainThatEndsIsKeptWhileAWorkerIsAway) {
 TEST_F(ServiceTest, OnlyTheDeviceWhoseWorkerIsAwayIsLookedAtOften) {
     domain_appears();
     domain_appears(other_, other_name);
-    service_->open(name, BackendType::quorate, {&slot_, 1});
-    service_->open(other_name, BackendType::quorate, {&other_slot_, 1});
+    service_->open(name, {}, {&slot_, 1});
+    service_->open(other_name, {}, {&other_slot_, 1});
     ASSERT_TRUE(worker_sees(true));
     ASSERT_TRUE(comes([&] { return other_slot_.current() != nullptr; }));
     // Each look reads the domain's name.

@@ -1,6 +1,5 @@
 #include "netns/record.hh"
 
-#include <algorithm>
 #include <array>
 #include <csignal>
 #include <system_error>
@@ -43,11 +42,7 @@ Json json_of(const Record& record) {
 Record record_from(const Json& json) {
     Record record;
     record.name = recovery::name_from(json);
-    const std::string phase = json.at("phase").get<std::string>();
-    const auto known = std::find_if(phases.begin(), phases.end(),
-                                    [&](const auto& entry) { return entry.second == phase; });
-    if (known == phases.end()) throw std::string("phase is unknown");
-    record.phase = known->first;
+    record.phase = recovery::phase_from(json, phases);
     record.detail = json.at("detail").get<std::string>();
     record.appliance = json.at("appliance").get<std::string>();
     record.interface = json.at("interface").get<std::string>();
@@ -88,14 +83,7 @@ std::filesystem::path Paths::log(const recovery::ReplicaName& name) const {
 }
 
 tl::expected<std::optional<Record>, std::string> read_record(const std::filesystem::path& file) {
-    const auto content = recovery::read_record_text(file);
-    if (!content) return tl::unexpected(content.error());
-    if (!*content) return std::nullopt;
-    auto record = parsed<Record>(**content, record_from);
-    if (!record) {
-        return tl::unexpected(recovery::not_a_record(file, record.error()));
-    }
-    return std::move(*record);
+    return recovery::read_record(file, record_from);
 }
 
 tl::expected<void, std::string> write_record(const std::filesystem::path& file,
@@ -119,15 +107,7 @@ tl::expected<void, std::string> take_over(const std::filesystem::path& file, Rec
 }
 
 tl::expected<std::vector<Record>, std::string> read_records(const Paths& paths) {
-    const auto files = recovery::record_files(paths.replicas);
-    if (!files) return tl::unexpected(files.error());
-    std::vector<Record> records;
-    for (const auto& file : *files) {
-        auto record = read_record(file);
-        if (!record) return tl::unexpected(record.error());
-        if (*record) records.push_back(std::move(**record));  // it may have gone meanwhile
-    }
-    return records;
+    return recovery::read_records(paths.replicas, record_from);
 }
 
 tl::expected<void, std::string> remove_remains(const std::filesystem::path& record_file,

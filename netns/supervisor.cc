@@ -311,21 +311,10 @@ class Supervisor {
     std::string failure_;  // why the start did not succeed
 };
 
-std::string read_all(int descriptor) {
-    std::string text;
-    std::array<char, 16'384> part;
-    for (;;) {
-        const ssize_t got = ::read(descriptor, part.data(), part.size());
-        if (got < 0 && errno == EINTR) continue;
-        if (got <= 0) return text;
-        text.append(part.data(), static_cast<std::size_t>(got));
-    }
-}
-
 }  // namespace
 
 int run_supervisor() {
-    auto spec = parse_spec(read_all(0));
+    auto spec = parse_spec(recovery::read_input());
     if (!spec) {
         std::fprintf(stderr, "replica-supervisor is for Quorate's own use: %s\n",
                      spec.error().c_str());

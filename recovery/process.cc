@@ -202,4 +202,15 @@ tl::expected<Finished, std::string> run(const std::vector<std::string>& command,
     return finished;
 }
 
+std::string read_input() {
+    std::string text;
+    std::array<char, 16'384> part;
+    for (;;) {
+        const ssize_t got = ::read(STDIN_FILENO, part.data(), part.size());
+        if (got < 0 && errno == EINTR) continue;
+        if (got <= 0) return text;
+        text.append(part.data(), static_cast<std::size_t>(got));
+    }
+}
+
 }  // namespace recovery

@@ -72,4 +72,7 @@ struct Running {
 tl::expected<Finished, std::string> run(const std::vector<std::string>& command,
                                         milliseconds deadline, const Running& how = {});
 
+// The other end of Running::input: standard input, to its end.
+std::string read_input();
+
 }  // namespace recovery

@@ -1,7 +1,5 @@
 #include "xen/domain/helper.hh"
 
-#include <array>
-#include <cerrno>
 #include <charconv>
 #include <csignal>
 #include <cstdio>
@@ -29,17 +27,6 @@ constexpr unsigned quoted_lines = 6;
 
 // The last line of a helper that succeeded.
 constexpr std::string_view result_mark = "result: ";
-
-std::string read_all(int descriptor) {
-    std::string text;
-    std::array<char, 16'384> part;
-    for (;;) {
-        const ssize_t got = ::read(descriptor, part.data(), part.size());
-        if (got < 0 && errno == EINTR) continue;
-        if (got <= 0) return text;
-        text.append(part.data(), static_cast<std::size_t>(got));
-    }
-}
 
 tl::expected<std::string, std::string> obey(const Json& order) {
     const std::string action = order.at("do").get<std::string>();
@@ -79,7 +66,7 @@ int run_helper() {
     ::umask(077);
     tl::expected<std::string, std::string> result;
     try {
-        result = obey(Json::parse(read_all(0)));
+        result = obey(Json::parse(recovery::read_input()));
     } catch (const Json::exception& error) {
         result =
             tl::unexpected("replica-domain is for Quorate's own use: " + std::string(error.what()));

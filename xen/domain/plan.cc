@@ -5,17 +5,17 @@
 #include <set>
 #include <sstream>
 
-#include <nlohmann/json.hpp>
 #include <sys/random.h>
 #include <unistd.h>
 
 #include "recovery/process.hh"
+#include "recovery/replica_record.hh"
 #include "xen/domain/cpio.hh"
 
 namespace xen::domain {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using Json = recovery::RecordJson;
 
 constexpr std::size_t copy_bytes_max = 16u << 20;
 constexpr std::size_t seed_bytes = 32;  // as much as the kernel's generator has room for
@@ -115,12 +115,11 @@ std::string to_text(const Plan& plan) {
 }
 
 tl::expected<Plan, std::string> parse_plan(const std::string& text) {
-    try {
-        const Json json = Json::parse(text);
+    return recovery::parsed<Plan>(text, [](const Json& json) {
         Plan plan;
         json.at("domain_name").get_to(plan.domain_name);
         const auto uuid = parse_uuid(json.at("uuid").get<std::string>());
-        if (!uuid) return tl::unexpected(std::string("uuid is none"));
+        if (!uuid) throw std::string("uuid is none");
         plan.uuid = *uuid;
         json.at("appliance").get_to(plan.appliance);
         json.at("replica").get_to(plan.replica);
@@ -139,9 +138,7 @@ tl::expected<Plan, std::string> parse_plan(const std::string& text) {
                                   file.at("source").get<std::string>()});
         }
         return plan;
-    } catch (const Json::exception& error) {
-        return tl::unexpected(std::string(error.what()));
-    }
+    });
 }
 
 tl::expected<GuestFile, std::string> seed_file() {

@@ -288,7 +288,7 @@ def xen(suite):
 
 
 def xen_file(suite, name, here):
-    options = ["--native"] if here else ["--fresh", *said_at_top(TOP / name, "LAB", [])]
+    options = ["--native" if here else "--fresh", *said_at_top(TOP / name, "LAB", [])]
     requests = os.environ.get("QUORATE_REQUESTS")
     if requests:
         options += ["--env", f"QUORATE_REQUESTS={requests}"]

@@ -3,6 +3,7 @@
 
     replicas.py start GROUP     counter, echo, or dns: starts proxy and replicas, waits until all are
                                 admitted, and leaves them running: a preparation for `tools/lab run`
+    replicas.py stop GROUP      ends what is there of that: `tools/lab run --native`
     replicas.py layer GROUP     what `tools/lab run --appliance GROUP` needs to make a layer of that
 
     LAB = ["--appliance", "counter"]            in a test file
@@ -11,9 +12,12 @@
 Known limit: one appliance at a time, since interfaces and paths are fixed.
 """
 
+import contextlib
 import json
 import os
 import pathlib
+import shutil
+import signal
 import subprocess
 import sys
 import textwrap
@@ -235,6 +239,22 @@ def start(group):
     return running
 
 
+def stop(group):
+    """All of what start() made, or tests after it, however far they came."""
+    if (HOME / "client.pid").exists():
+        Running(group).quorate("replica", "stop", "--all", check=False)
+    for name in ("proxy", "client"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            pid = int((HOME / f"{name}.pid").read_text())
+            os.kill(pid, signal.SIGTERM)
+            harness.wait_until(lambda pid=pid: not pathlib.Path(f"/proc/{pid}").exists(),
+                               READY_SECONDS, f"the {name} has ended")
+    if (HOME / "config.toml").exists():
+        run(BUILD / "tools" / "quorate" / "quorate", "replica", "clean", "--config",
+            HOME / "config.toml", check=False)
+    shutil.rmtree(HOME, ignore_errors=True)
+
+
 def layer(group):
     """What tools/lab needs to know of the layer: (command, inputs, images)."""
     folders = ["tests/xen/replicas.py", "tests/xen/guests.py", "tests/netns/harness.py",
@@ -244,11 +264,13 @@ def layer(group):
 
 
 def main(words):
-    if len(words) != 2 or words[0] not in ("start", "layer") or words[1] not in GROUPS:
+    if len(words) != 2 or words[0] not in ("start", "stop", "layer") or words[1] not in GROUPS:
         print(__doc__, file=sys.stderr)
         return 2
     if words[0] == "layer":
         print(json.dumps(layer(words[1])))
+    elif words[0] == "stop":
+        stop(words[1])
     else:
         start(words[1])
         print(f"{words[1]}: three replicas are admitted")

@@ -38,6 +38,19 @@ class Dom0(unittest.TestCase):
         self.assertEqual(done.returncode, 3, done.stderr)
         self.assertIn("Domain-0", done.stdout)
 
+    def test_and_so_do_tests_of_an_appliance(self):
+        before = dom0.domains()
+        done = subprocess.run(
+            [dom0.TOP / "tools" / "lab", "run", "--native", "--appliance", "echo", "--env",
+             "QUORATE_REQUESTS=500", "--", "python3", "tests/python_suite.py",
+             "tests/xen/test_many_requests.py"], capture_output=True, text=True, check=False)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertIn('RESULT {"passed": 3, "failed": 0, "skipped": 0}', done.stdout)
+        self.assertEqual((dom0.domains(), dom0.backends()), (before, []))
+        self.assertFalse(pathlib.Path("/run/quorate-test").exists())
+        dom0.harness.wait_until(lambda: not pathlib.Path("/sys/class/net/qc0").exists(), 20,
+                               "the client's interface is gone")
+
     def test_random_numbers_and_threads_of_time_are_not_the_snapshots(self):
         # The layer was made before this checkout's disk was, which has the time of its making.
         self.assertNotEqual(os.urandom(16), bytes(16))

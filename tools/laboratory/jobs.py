@@ -137,9 +137,7 @@ def place(fetched, here):
 
 def native(arguments):
     """On a machine that is a Xen Dom0, without any machine around the command."""
-    if not is_dom0():
-        raise Failure("--native: this machine is not a Xen Dom0 "
-                      "(/proc/xen/capabilities does not say control_d)")
+    need_dom0()
     directory = arguments.directory
     if directory == "/quorate" or directory.startswith("/quorate/"):
         directory = str(TOP) + directory.removeprefix("/quorate")
@@ -165,3 +163,9 @@ def is_dom0():
         return "control_d" in pathlib.Path("/proc/xen/capabilities").read_text()
     except OSError:
         return False
+
+
+def need_dom0():
+    if not is_dom0():
+        raise Failure("--native: this machine is not a Xen Dom0 "
+                      "(/proc/xen/capabilities does not say control_d)")

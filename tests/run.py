@@ -225,11 +225,10 @@ def python_tests(*patterns):
     return action
 
 
-def python_file(suite, name, around=()):
-    """One file of unittest cases, run by the command `around` where that is given."""
-    python = [*around, "python3"] if around else [sys.executable]
-    runner = "tests/python_suite.py" if around else TOP / "tests" / "python_suite.py"
-    count_python_file(suite.outcome, name, *suite.command([*python, runner, name]))
+def python_file(suite, name):
+    """One file of unittest cases."""
+    count_python_file(suite.outcome, name, *suite.command(
+        [sys.executable, TOP / "tests" / "python_suite.py", name]))
 
 
 def count_python_file(outcome, name, status, output):
@@ -250,6 +249,7 @@ def count_python_file(outcome, name, status, output):
         outcome.fail(name, f"exit status {status}\n{output[-1500:]}")
 
 
+XEN_OUTSIDE = "tests/xen/outside"
 XEN_FILE_SECONDS_MAX = 1200
 XEN_AT_ONCE = min(2, CORES)  # machines; each has two processors, and seldom uses more than one
 XEN_ATTEMPTS = 2  # for a file whose emulated machine broke (tools/laboratory/machine.py)
@@ -259,7 +259,7 @@ XEN_COUNTING = threading.Lock()  # of the suite's outcome and log, which the fil
 def xen(suite):
     """tests/xen/outside/ runs here and uses the lab; the files of tests/xen/ run inside of Dom0, each in
     a machine of its own, restored from the layer that the file's LAB asks for. Those that say ALONE
-    measure time, and run when no other does."""
+    run when no other does."""
     native = pathlib.Path("/proc/xen/capabilities")
     here = native.exists() and "control_d" in native.read_text()
     status, output = suite.command([TOP / "tools" / "lab", "build"] if not here else ["true"])
@@ -269,7 +269,7 @@ def xen(suite):
     suite.outcome.check("lab build", status == 0, suite.tail())
     if status != 0:
         return
-    files = sorted(set(tracked("tests/xen/test_*.py")) - set(tracked("tests/xen/*/*.py")))
+    files = tracked("tests/xen/test_*.py", *([] if here else [f"{XEN_OUTSIDE}/test_*.py"]))
     alone = [name for name in files if said_at_top(TOP / name, "ALONE", False)]
     with concurrent.futures.ThreadPoolExecutor(1 if here else XEN_AT_ONCE) as pool:
         try:
@@ -283,22 +283,15 @@ def xen(suite):
             raise
     for name in alone:
         xen_file(suite, name, here)
-    for name in sorted(tracked("tests/xen/outside/test_*.py") if not here else []):
-        python_file(suite, name)
 
 
 def xen_file(suite, name, here):
-    options = ["--native" if here else "--fresh", *said_at_top(TOP / name, "LAB", [])]
-    requests = os.environ.get("QUORATE_REQUESTS")
-    if requests:
-        options += ["--env", f"QUORATE_REQUESTS={requests}"]
     log = suite.log.with_name(f"{suite.log.stem}-{pathlib.Path(name).stem}.log")
     log.unlink(missing_ok=True)
+    python = ([sys.executable] if name.startswith(XEN_OUTSIDE)
+              else [*in_dom0(suite, name, here), "python3"])
     for _ in range(XEN_ATTEMPTS):
-        status, output = suite.command(
-            [TOP / "tools" / "lab", "run", *options, "--timeout",
-             suite.seconds_max if requests else XEN_FILE_SECONDS_MAX, "--", "python3",
-             "tests/python_suite.py", name], into=log)
+        status, output = suite.command([*python, "tests/python_suite.py", name], into=log)
         fault = re.search(r"^lab: (QEMU failed a guest: .*)$", output, re.MULTILINE)
         if status == 0 or not fault:
             break
@@ -307,6 +300,17 @@ def xen_file(suite, name, here):
         with suite.log.open("a") as whole:
             whole.write(output)
         count_python_file(suite.outcome, name, status, output)
+
+
+def in_dom0(suite, name, here):
+    """What runs a command where this file wants to be."""
+    options = ["--native" if here else "--fresh", *said_at_top(TOP / name, "LAB", [])]
+    seconds_max = XEN_FILE_SECONDS_MAX
+    requests = os.environ.get("QUORATE_REQUESTS")
+    if requests:
+        options += ["--env", f"QUORATE_REQUESTS={requests}"]
+        seconds_max = suite.seconds_max
+    return [TOP / "tools" / "lab", "run", *options, "--timeout", seconds_max, "--"]
 
 
 def said_at_top(path, name, otherwise):

@@ -46,7 +46,8 @@ class Images(unittest.TestCase):
     def test_a_counter_that_is_told_what_to_do(self):
         guest = self.boot("counter", files={
             "/etc/quorate/arguments": b"--behave\nlate 100\n",
-            "/etc/quorate/seed": bytes(range(64))})
+            "/etc/quorate/seed": bytes(range(64)),
+            "/etc/quorate/health": b"[ ! -e /etc/quorate/seed ] && agent listening udp 7000\n"})
         self.assertEqual(self.tell(guest, 1, "state"), "0")
         self.assertEqual(self.tell(guest, 2, "lie 5"), "ok")
         self.assertIn("unknown command", self.tell(guest, 3, "dance"))

@@ -96,7 +96,8 @@ def runner():
 
 
 class XenSuite(unittest.TestCase):
-    """The suite xen of tests/run.py, with a lab that does nothing but notes how it is called."""
+    """The suite xen of tests/run.py, with a lab, and tests beside it, that do nothing but note how they
+    are called."""
 
     LAB = """#!/bin/sh
 [ $1 = run ] || exit 0
@@ -107,39 +108,49 @@ case $file in *slow*) sleep 60;; *bad*) exit 3;; esac
 echo end $file >>calls
 echo 'RESULT {"passed": 2, "failed": 0, "skipped": 0}'
 """
+    OUTSIDE = """import sys
+open("calls", "a").write(f"outside {sys.argv[1]}\\n")
+print('RESULT {"passed": 1, "failed": 0, "skipped": 0}')
+"""
 
     def run_suite(self, files, seconds_max=60, **environment):
         module = runner()
         with tempfile.TemporaryDirectory() as directory, \
                 unittest.mock.patch.dict(os.environ, environment):
             module.TOP = module.LOGS = pathlib.Path(directory)
-            files = {f"tests/xen/test_{name}.py": text for name, text in files.items()}
-            for name, text in {**files, "tools/lab": self.LAB}.items():
+            files = {f"tests/xen/{name}.py": text for name, text in files.items()}
+            for name, text in {**files, "tools/lab": self.LAB,
+                               "tests/python_suite.py": self.OUTSIDE}.items():
                 path = module.TOP / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(text)
             (module.TOP / "tools" / "lab").chmod(0o755)
-            module.tracked = lambda pattern: list(files) if pattern == "tests/xen/test_*.py" else []
+            run("git", "init", "-q", module.TOP)
             suite = module.Suite("xen", "", module.xen, seconds_max)
             suite.run()
             return suite.outcome, (module.TOP / "calls").read_text().splitlines(), suite.log.read_text()
 
     def test_files_that_measure_time_run_alone(self):
         outcome, calls, log = self.run_suite(
-            {"a": "ALONE = True\n", "b": 'LAB = ["--image", "echo"]\n', "c": "", "bad": ""})
+            {"test_a": "ALONE = True\n", "test_b": 'LAB = ["--image", "echo"]\n', "test_c": "", "test_bad": ""})
         self.assertEqual((outcome.passed, [name for name, _ in outcome.failures]),
                          (7, ["tests/xen/test_bad.py"]))
         self.assertEqual(log.count("RESULT"), 3)
         self.assertEqual(calls[-3], "begin tests/xen/test_a.py")
         self.assertTrue(any(call.startswith("run --fresh --image echo --timeout ") for call in calls))
 
+    def test_what_looks_at_the_lab_runs_outside_of_it(self):
+        outcome, calls, _ = self.run_suite({"test_a": "", "outside/test_b": ""})
+        self.assertEqual((outcome.passed, outcome.failures), (4, []))  # with the building
+        self.assertIn("outside tests/xen/outside/test_b.py", calls)
+
     def test_more_requests(self):
-        _, calls, _ = self.run_suite({"a": ""}, QUORATE_REQUESTS="7")
+        _, calls, _ = self.run_suite({"test_a": ""}, QUORATE_REQUESTS="7")
         self.assertIn("run --fresh --env QUORATE_REQUESTS=7 --timeout 60 --", calls[1])
 
     def test_when_the_time_is_over_all_end(self):
         began = time.monotonic()
-        outcome, calls, _ = self.run_suite({"slow": "", "slow_too": "", "c": ""}, seconds_max=3)
+        outcome, calls, _ = self.run_suite({"test_slow": "", "test_slow_too": "", "test_c": ""}, seconds_max=3)
         self.assertLess(time.monotonic() - began, 30)
         self.assertIn("not done within 3 s", outcome.failures[-1][1])
         self.assertFalse([call for call in calls if call.startswith("end") and "slow" in call])

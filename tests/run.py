@@ -10,7 +10,8 @@ Each suite's whole output is build/logs/SUITE.log. The numbers count single test
 test methods, fuzzers, files; a build is one test. A suite that fails does not stop the others
 (--fail-fast does). The exit status is 0 only if something ran and nothing failed.
 
-Known limit: suites run one after the other, since each of them uses every core by itself.
+Known limit: suites run one after the other, since most use every core by themselves; those that mostly
+wait (netns, demo, xen) run two of their files at once.
 """
 
 import argparse
@@ -32,6 +33,7 @@ TOP = pathlib.Path(__file__).resolve().parent.parent
 LOGS = TOP / "build" / "logs"
 CORES = len(os.sched_getaffinity(0))
 LONG_REQUESTS = 1_000_000
+AT_ONCE = min(2, CORES)  # files that have namespaces or an emulated machine of their own, and mostly wait
 LONG_FACTOR = 10  # of the suites' deadlines
 
 
@@ -71,6 +73,7 @@ class Suite:
         self.log = LOGS / f"{name}.log"
         self.deadline = 0.0
         self.running = set()  # process groups
+        self.appending = threading.Lock()  # to the log, after one of several at once
 
     def run(self, end=float("inf")):
         """`end`: when the whole run's time is over (monotonic); what does not fit is a skip that says
@@ -119,6 +122,27 @@ class Suite:
         with into.open("rb") as log:
             log.seek(begin)
             return status, log.read().decode(errors="replace")
+
+    def side_by_side(self, action, items, at_once):
+        """Yields action(item) of each, run so many at once. What is raised for one ends the others."""
+        with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
+            try:
+                yield from pool.map(action, items)
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                for group in list(self.running):
+                    signal_group(group, signal.SIGTERM)
+                raise
+
+    def apart(self, name, argv):
+        """As command(), for one of several at once: its log is SUITE-NAME.log, then part of the suite's."""
+        log = self.log.with_name(f"{self.name}-{name}.log")
+        log.unlink(missing_ok=True)
+        try:
+            return self.command(argv, into=log)
+        finally:
+            with self.appending, self.log.open("a") as whole:
+                whole.write(log.read_text(errors="replace"))
 
     def tail(self, lines=25):
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
@@ -214,21 +238,21 @@ def count_meson_test(test, outcome):
             outcome.fail(f"{name} {case}")
 
 
-def python_tests(*patterns):
+def python_tests(*patterns, at_once=1):
     """Each file in a process of its own, so that one that dies takes only itself along."""
     def action(suite):
         files = sorted(name for pattern in patterns for name in tracked(pattern))
         if not files:
             suite.outcome.skips.append((suite.name, "no such tests in the tree yet"))
-        for name in files:
-            python_file(suite, name)
+        for result in suite.side_by_side(lambda name: python_file(suite, name), files, at_once):
+            count_python_file(suite.outcome, *result)
     return action
 
 
-def python_file(suite, name):
-    """One file of unittest cases."""
-    count_python_file(suite.outcome, name, *suite.command(
-        [sys.executable, TOP / "tests" / "python_suite.py", name]))
+def python_file(suite, name, before=None):
+    """One file of unittest cases, by a command before it where it runs elsewhere; (name, status, output)."""
+    argv = [*(before or [sys.executable]), "tests/python_suite.py", name]
+    return name, *suite.apart(pathlib.Path(name).stem, argv)
 
 
 def count_python_file(outcome, name, status, output):
@@ -251,9 +275,7 @@ def count_python_file(outcome, name, status, output):
 
 XEN_OUTSIDE = "tests/xen/outside"
 XEN_FILE_SECONDS_MAX = 1200
-XEN_AT_ONCE = min(2, CORES)  # machines; each has two processors, and seldom uses more than one
 XEN_ATTEMPTS = 2  # for a file whose emulated machine broke (tools/laboratory/machine.py)
-XEN_COUNTING = threading.Lock()  # of the suite's outcome and log, which the files at once share
 
 
 def xen(suite):
@@ -271,35 +293,21 @@ def xen(suite):
         return
     files = tracked("tests/xen/test_*.py", *([] if here else [f"{XEN_OUTSIDE}/test_*.py"]))
     alone = [name for name in files if said_at_top(TOP / name, "ALONE", False)]
-    with concurrent.futures.ThreadPoolExecutor(1 if here else XEN_AT_ONCE) as pool:
-        try:
-            for _ in pool.map(lambda name: xen_file(suite, name, here),
-                              [name for name in files if name not in alone]):
-                pass
-        except BaseException:  # the others go with us
-            pool.shutdown(wait=False, cancel_futures=True)
-            for group in list(suite.running):
-                signal_group(group, signal.SIGTERM)
-            raise
-    for name in alone:
-        xen_file(suite, name, here)
+    together = [name for name in files if name not in alone]
+    for names, at_once in ((together, 1 if here else AT_ONCE), (alone, 1)):
+        for result in suite.side_by_side(lambda name: xen_file(suite, name, here), names, at_once):
+            count_python_file(suite.outcome, *result)
 
 
 def xen_file(suite, name, here):
-    log = suite.log.with_name(f"{suite.log.stem}-{pathlib.Path(name).stem}.log")
-    log.unlink(missing_ok=True)
-    python = ([sys.executable] if name.startswith(XEN_OUTSIDE)
-              else [*in_dom0(suite, name, here), "python3"])
+    before = None if name.startswith(XEN_OUTSIDE) else [*in_dom0(suite, name, here), "python3"]
     for _ in range(XEN_ATTEMPTS):
-        status, output = suite.command([*python, "tests/python_suite.py", name], into=log)
+        _, status, output = python_file(suite, name, before)
         fault = re.search(r"^lab: (QEMU failed a guest: .*)$", output, re.MULTILINE)
         if status == 0 or not fault:
             break
         print(f"   {name} failed, and so did what it ran on: {fault[1]}", flush=True)
-    with XEN_COUNTING:
-        with suite.log.open("a") as whole:
-            whole.write(output)
-        count_python_file(suite.outcome, name, status, output)
+    return name, status, output
 
 
 def in_dom0(suite, name, here):
@@ -324,17 +332,17 @@ TIDIED = ("voter/*.cc", "wire/*.cc", "config/*.cc")
 
 
 def tidy(suite):
-    status, _ = suite.command([TOP / "tools" / "build", "clang", "--configure"])
+    status, _ = suite.command([TOP / "tools" / "build", "asan", "--configure"])
     if status != 0:
-        suite.outcome.fail("build/clang", suite.tail())
+        suite.outcome.fail("build/asan", suite.tail())
         return
     files = tracked(*TIDIED)
     # Each file is a test: `xargs` runs as many at once as there are cores.
     _, output = suite.command(["bash", "-c", 'printf "%s\\n" "$@" | xargs -P "$0" -I{} sh -c '
-                               '"clang-tidy --quiet -p build/clang {} 2>&1 && echo TIDY-OK {}"',
+                               '"clang-tidy --quiet -p build/asan {} 2>&1 && echo TIDY-OK {}"',
                                CORES, *files])
     good = set(re.findall(r"^TIDY-OK (\S+)$", output, re.MULTILINE))
-    problems = re.findall(r"^.*: (?:error|warning): .*$", output.replace(f"{TOP}/build/clang/../../",
+    problems = re.findall(r"^.*: (?:error|warning): .*$", output.replace(f"{TOP}/build/asan/../../",
                                                                          ""), re.MULTILINE)
     problems = list(dict.fromkeys(problems))
     suite.outcome.passed += len(good)
@@ -343,11 +351,10 @@ def tidy(suite):
 
 
 def demo(suite):
-    if not (TOP / "tools" / "demo").exists():
-        suite.outcome.skips.append(("demo", "tools/demo is not there yet"))
-        return
-    for service in ("dns", "counter"):
-        status, output = suite.command([TOP / "tools" / "demo", "--service", service, "--plain"])
+    def show_one(service):
+        return service, *suite.apart(service, [TOP / "tools" / "demo", "--service", service, "--plain"])
+
+    for service, status, output in suite.side_by_side(show_one, ("dns", "counter"), AT_ONCE):
         if status == 77:
             suite.outcome.skips.append((f"demo {service}", output.strip().splitlines()[-1]))
             continue
@@ -367,13 +374,12 @@ SUITES = [
     Suite("sim", "seeded simulation, faults then healing", meson_tests("release", "sim"), 1200),
     Suite("bench", "benchmarks, tiny, so that they do not rot", meson_tests("release", "bench"), 600),
     Suite("netns", "the real programs and services in namespaces",
-          python_tests("tests/netns/test_*.py"), 1200),
+          python_tests("tests/netns/test_*.py", at_once=AT_ONCE), 1200),
     Suite("demo", "the demo shows what it says", demo, 600),
-    Suite("asan", "unit, golden and sim under AddressSanitizer and UBSan",
-          meson_tests("asan", "unit", "golden", "sim"), 2400),
+    Suite("clang", "clang++ with AddressSanitizer and UBSan, warnings are errors", build("asan"), 2400),
+    Suite("asan", "unit, golden and sim under both", meson_tests("asan", "unit", "golden", "sim"), 1200),
     Suite("tsan", "stress under ThreadSanitizer", meson_tests("tsan", "stress"), 900),
     Suite("fuzz", "each fuzzer, briefly", meson_tests("fuzz", "fuzz"), 1800),
-    Suite("clang", "clang++, warnings are errors", build("clang"), 2400),
     Suite("tidy", "clang-tidy over the pure parts", tidy, 600),
     Suite("xen", "real Xen under emulation: the lab, and what runs in its Dom0", xen, 3000),
 ]

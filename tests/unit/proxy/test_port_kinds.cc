@@ -1,7 +1,7 @@
 // One round trip through each of the other kinds of port, and what closing them leaves.
 #include <fstream>
 
-#ifdef __SANITIZE_ADDRESS__
+#ifdef QUORATE_ADDRESS_SANITIZER
 #include <sanitizer/lsan_interface.h>
 #endif
 
@@ -27,7 +27,7 @@ void echo(const proxy::OpenedPort& port, const Peer& peer) {
 
 // libxdp leaks 80 bytes each time.
 auto open_xdp() {
-#ifdef __SANITIZE_ADDRESS__
+#ifdef QUORATE_ADDRESS_SANITIZER
     const __lsan::ScopedDisabler not_ours;
 #endif
     return proxy::open_port(spec(Kind::af_xdp, "qa"), 4, Environment::pool());

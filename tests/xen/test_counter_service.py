@@ -46,7 +46,7 @@ class Counter(unittest.TestCase):
         began = time.monotonic()
         self.assertEqual(self.client.ask(total, window=WINDOW, timeout=10), total)
         print(f"{total} requests in {time.monotonic() - began:.1f} s", flush=True)
-        self.assertEqual(self.client.wrong(), [])
+        self.assertEqual(self.client.wrong, [])
 
     def figures(self, key):
         return {replica["name"]: replica[key] for replica in self.appliance.group_status()["replicas"]}

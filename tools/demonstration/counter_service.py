@@ -41,7 +41,7 @@ class CounterStory:
 
     def load(self, total=LOAD, pace=None, timeout=1.0):
         before = self.appliance.settled(quiet_s=0.4)
-        wrong_before, self.counting.latencies = len(self.counting.wrong()), []
+        wrong_before, self.counting.latencies = len(self.counting.wrong), []
 
         def live(number):
             if pace:
@@ -52,9 +52,8 @@ class CounterStory:
         answered = self.counting.ask(total, pace=live, timeout=timeout)
         change = appliance.difference(before, self.appliance.settled())
         change["split"] += change.pop("expired")
-        wrong = self.counting.wrong()
-        highest = max(self.counting.counts.values(), default=0)
-        self.story.figures(f"{total:,} requests, {answered:,} answered, the count is {highest:,}"
+        wrong = self.counting.wrong
+        self.story.figures(f"{total:,} requests, {answered:,} answered, the count is {self.counting.highest:,}"
                            + (f"; WRONG: {wrong[:3]}" if wrong else ""))
         p50, p99 = (self.counting.percentile(share) for share in (0.5, 0.99))
         self.story.details = {key: value for key, value in change.items() if value}
@@ -85,7 +84,7 @@ class CounterStory:
         self.story.step("counting")
         answered, change = self.load()
         self.story.check(answered == LOAD, "every request was answered")
-        self.story.check(max(self.counting.counts.values()) == self.counting.sent,
+        self.story.check(self.counting.highest == self.counting.sent,
                          "the count is the number of requests")
         self.story.check(not change["dissent"], "nobody dissented")
 
@@ -135,7 +134,7 @@ class CounterStory:
         harness.wait_until(lambda: self.appliance.standings().count("admitted") >= 2, 20,
                            "a quorum is admitted again")
         self.story.figures(f"{LOAD:,} requests, {answered:,} answered")
-        wrong = self.counting.wrong()
+        wrong = self.counting.wrong
         self.story.check(not wrong, "no count was wrong, told twice or taken back"
                          + (f": {wrong[:3]}" if wrong else ""))
         self.appliance.wait_admitted()

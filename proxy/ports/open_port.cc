@@ -1,7 +1,9 @@
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 #include <numeric>
 #include <string_view>
+#include <thread>
 #include <utility>
 
 #include <linux/if_packet.h>
@@ -330,6 +332,60 @@ void describe(OpenedPort& port) {
     }
 }
 
+// One attempt, as a device of DPDK's.
+tl::expected<OpenedPort, std::string> open_device(const Plan& plan, rte_mempool* pool) {
+    const PinnedHere pinned;
+    const std::vector<int> before = open_descriptors();
+    OpenedPort port;
+    port.spec = plan.spec;
+    port.notes = plan.notes;
+    auto device = attach(plan.spec, plan.queues);
+    if (!device) return tl::unexpected(device.error());
+    port.device = *device;
+    if (const int code = rte_eth_dev_get_port_by_name(port.device.c_str(), &port.data.id)) {
+        detach(port);
+        return tl::unexpected(std::string("DPDK lost it: ") + rte_strerror(-code));
+    }
+    find_packet_sockets(port, before);
+    const bool xdp = plan.spec.kind == Kind::af_xdp;
+    if (xdp) pool = make_xdp_pool(port.device, pool, plan.queues);
+    if (pool == nullptr) {
+        detach(port);
+        return tl::unexpected<std::string>(
+            "no memory for its packets: an af_xdp port needs 10 MB a queue, and loses it when "
+            "closed: raise eal.memory_mb");
+    }
+    std::string log;
+    const auto running = [&] {
+        LogCapture capture;
+        auto result = start(port, plan.queues, pool);
+        log = capture.text();
+        return result;
+    }();
+    if (!running) {
+        detach(port);
+        return tl::unexpected(running.error() + (log.empty() ? "" : " (" + log + ")") +
+                              (xdp ? "; af_xdp needs root outside of user namespaces, af_packet "
+                                     "does not"
+                                   : ""));
+    }
+    check_wake_descriptors(port);
+    if (auto settled = settle(port); !settled) {
+        detach(port);
+        return tl::unexpected(settled.error());
+    }
+    if (xdp) note_xdp_pool_filled(port.device);
+    describe(port);
+    return port;
+}
+
+// A queue of an interface stays taken for some time after its AF_XDP socket was closed, by us or by
+// a predecessor that was killed: the kernel lets go of it in a work of its own (xp_put_pool() in
+// net/xdp/xsk_buff_pool.c; seen on a busy machine: tens of ms). The driver cannot tell that from
+// what will never work.
+constexpr std::chrono::milliseconds xdp_release_max{1000};
+constexpr std::chrono::milliseconds xdp_look_interval{50};
+
 }  // namespace
 
 tl::expected<OpenedPort, std::string> open_port(const config::PortSpec& spec,
@@ -346,54 +402,16 @@ tl::expected<OpenedPort, std::string> open_port(const config::PortSpec& spec,
         if (!port) return tl::unexpected(where + port.error());
         return port;
     }
-    auto plan = prepare(spec, queues_wanted);
+    const auto plan = prepare(spec, queues_wanted);
     if (!plan) return tl::unexpected(where + plan.error());
-    const std::uint16_t queues = plan->queues;
-
-    const PinnedHere pinned;
-    const std::vector<int> before = open_descriptors();
-    OpenedPort port;
-    port.spec = spec;
-    port.notes = std::move(plan->notes);
-    auto device = attach(plan->spec, queues);
-    if (!device) return tl::unexpected(where + device.error());
-    port.device = *device;
-    if (const int code = rte_eth_dev_get_port_by_name(port.device.c_str(), &port.data.id)) {
-        detach(port);
-        return tl::unexpected(where + "DPDK lost it: " + rte_strerror(-code));
+    auto port = open_device(*plan, pool);
+    const auto deadline = std::chrono::steady_clock::now() + xdp_release_max;
+    while (!port && spec.kind == Kind::af_xdp && std::chrono::steady_clock::now() < deadline) {
+        std::this_thread::sleep_for(xdp_look_interval);
+        port = open_device(*plan, pool);
     }
-    find_packet_sockets(port, before);
-    std::string log;
-    auto running = [&]() -> tl::expected<void, std::string> {
-        LogCapture capture;
-        if (spec.kind == Kind::af_xdp) {
-            pool = make_xdp_pool(port.device, pool, queues);
-            if (pool == nullptr) {
-                return tl::unexpected<std::string>(
-                    "no memory for its packets: an af_xdp port needs 10 MB a queue, and loses "
-                    "it when it is closed: raise "
-                    "eal.memory_mb");
-            }
-        }
-        auto result = start(port, queues, pool);
-        log = capture.text();
-        return result;
-    }();
-    if (!running) {
-        detach(port);
-        return tl::unexpected(where + running.error() + (log.empty() ? "" : " (" + log + ")") +
-                              (spec.kind == Kind::af_xdp && pool != nullptr
-                                   ? "; af_xdp needs root outside of user namespaces, af_packet "
-                                     "does not"
-                                   : ""));
-    }
-    check_wake_descriptors(port);
-    if (auto settled = settle(port); !settled) {
-        detach(port);
-        return tl::unexpected(where + settled.error());
-    }
-    if (spec.kind == Kind::af_xdp) note_xdp_pool_filled(port.device);
-    describe(port);
+    if (!port) return tl::unexpected(where + port.error());
+    port->spec = spec;
     return port;
 }
 

@@ -1,6 +1,7 @@
 #include "proxy/ports/xdp_pool.hh"
 
 #include <algorithm>
+#include <optional>
 #include <vector>
 
 #include <rte_mbuf.h>
@@ -14,7 +15,7 @@ constexpr unsigned packets_per_queue = 4096;  // half of them the driver's
 struct XdpPool {
     std::string device;
     rte_mempool* pool = nullptr;
-    unsigned kept_by_driver = 0;
+    std::optional<unsigned> kept_by_driver;  // once the port runs
     bool retired = false;
 };
 
@@ -48,7 +49,7 @@ rte_mempool* make_xdp_pool(const std::string& device, const rte_mempool* like,
     rte_mempool* pool = rte_pktmbuf_pool_create(device.c_str(), packets_per_queue * queues - 1,
                                                 like->cache_size, rte_pktmbuf_priv_size(shape),
                                                 rte_pktmbuf_data_room_size(shape), SOCKET_ID_ANY);
-    if (pool != nullptr) pools().push_back({device, pool, 0, false});
+    if (pool != nullptr) pools().push_back({device, pool, {}, false});
     return pool;
 }
 
@@ -57,7 +58,10 @@ void note_xdp_pool_filled(const std::string& device) {
 }
 
 void retire_xdp_pool(const std::string& device) {
-    if (XdpPool* one = find(device)) one->retired = true;
+    if (XdpPool* one = find(device)) {
+        one->retired = true;
+        if (!one->kept_by_driver) one->kept_by_driver = rte_mempool_in_use_count(one->pool);
+    }
     free_finished();
 }
 

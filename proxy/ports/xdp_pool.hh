@@ -19,7 +19,7 @@ rte_mempool* make_xdp_pool(const std::string& device, const rte_mempool* like,
                            std::uint16_t queues);
 // Once the port runs and before its first packet: what the driver holds now, it will keep.
 void note_xdp_pool_filled(const std::string& device);
-// The port is closed, or never opened.
+// The port is closed, or never ran: then all that is out of its pool is the driver's.
 void retire_xdp_pool(const std::string& device);
 
 }  // namespace proxy

@@ -1,5 +1,13 @@
 // One round trip through each of the other kinds of port, and what closing them leaves.
+#include <chrono>
 #include <fstream>
+#include <thread>
+
+#include <linux/if_xdp.h>
+#include <net/if.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #ifdef QUORATE_ADDRESS_SANITIZER
 #include <sanitizer/lsan_interface.h>
@@ -45,6 +53,58 @@ TEST_F(Veth, AfXdp) {
         discard(*port);
         proxy::close_port(*port);
     }
+}
+
+// A socket of somebody else's on the queue of "qa"; -1: not here.
+int take_xdp_queue() {
+    constexpr std::size_t memory_len = 16384;
+    constexpr int entries = 4;
+    const int fd = socket(AF_XDP, SOCK_RAW | SOCK_CLOEXEC, 0);
+    void* const memory = mmap(nullptr, memory_len, PROT_READ | PROT_WRITE,
+                              MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    xdp_umem_reg umem{};
+    umem.addr = reinterpret_cast<std::uintptr_t>(memory);
+    umem.len = memory_len;
+    umem.chunk_size = 4096;
+    bool taken = setsockopt(fd, SOL_XDP, XDP_UMEM_REG, &umem, sizeof umem) == 0;
+    for (const int ring : {XDP_UMEM_FILL_RING, XDP_UMEM_COMPLETION_RING, XDP_RX_RING}) {
+        taken = taken && setsockopt(fd, SOL_XDP, ring, &entries, sizeof entries) == 0;
+    }
+    sockaddr_xdp address{};
+    address.sxdp_family = AF_XDP;
+    address.sxdp_flags = XDP_COPY;
+    address.sxdp_ifindex = if_nametoindex("qa");
+    taken = taken && bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0;
+    munmap(memory, memory_len);  // the kernel has its own hold on it
+    if (taken) return fd;
+    close(fd);
+    return -1;
+}
+
+TEST_F(Veth, AfXdpWaitsForAQueueThatIsBeingLetGo) {
+    const int socket = take_xdp_queue();
+    if (socket < 0) GTEST_SKIP() << "no AF_XDP socket can be bound here";
+    std::thread predecessor([socket] {
+        std::this_thread::sleep_for(std::chrono::milliseconds(300));  // pause: it takes its time
+        close(socket);
+    });
+    auto port = open_xdp();
+    predecessor.join();
+    if (!port && !open_xdp()) GTEST_SKIP() << port.error();
+    ASSERT_TRUE(port) << port.error();
+    discard(*port);
+    proxy::close_port(*port);
+}
+
+TEST_F(Veth, AfXdpDoesNotWaitForEver) {
+    const int socket = take_xdp_queue();
+    if (socket < 0) GTEST_SKIP() << "no AF_XDP socket can be bound here";
+    const auto port = open_xdp();
+    ASSERT_FALSE(port);
+    EXPECT_NE(port.error().find("port af_xdp:qa: setting up a receive queue failed"),
+              std::string::npos)
+        << port.error();
+    close(socket);
 }
 
 TEST(Kinds, Tap) {

@@ -32,7 +32,7 @@ constexpr const char* shapes =
     "write \"veth:IFNAME\", \"af_xdp:IFNAME\", \"tap:IFNAME\", "
     "\"memif:SOCKET[,id=N,role=server]\", "
     "\"ring:NAME\", \"pcap:IN[,OUT]\", \"pci:0000:01:00.0\" or \"netback:DOMAIN[,type=vif]"
-    "[,scatter-gather=on]\"";
+    "[,scatter-gather=on][,segmentation=on]\"";
 
 bool is_hexadecimal(std::string_view text) {
     return std::all_of(text.begin(), text.end(), [](char c) {
@@ -93,7 +93,8 @@ std::optional<PortError> check_what(const PortSpec& port) {
 const char* options_of(Kind kind) {
     if (kind == Kind::memif) return "the options of memif are id=N and role=server|client";
     if (kind == Kind::netback) {
-        return "the options of netback are type=quorate|vif and scatter-gather=on|off";
+        return "the options of netback are type=quorate|vif, scatter-gather=on|off and "
+               "segmentation=on|off";
     }
     return "this kind of port has no options";
 }
@@ -116,10 +117,10 @@ std::optional<PortError> check_option(Kind kind, const std::string& name,
         if (value == "quorate" || value == "vif") return std::nullopt;
         return PortError{"has type=" + in_quotes(value), "write type=quorate or type=vif"};
     }
-    if (kind == Kind::netback && name == "scatter-gather") {
+    if (kind == Kind::netback && (name == "scatter-gather" || name == "segmentation")) {
         if (value == "on" || value == "off") return std::nullopt;
-        return PortError{"has scatter-gather=" + in_quotes(value),
-                         "write scatter-gather=on or scatter-gather=off"};
+        return PortError{"has " + name + "=" + in_quotes(value),
+                         "write " + name + "=on or " + name + "=off"};
     }
     return PortError{"has the option " + in_quotes(name), options_of(kind)};
 }

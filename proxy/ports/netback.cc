@@ -134,6 +134,7 @@ NetbackStatus netback_status(unsigned lane) {
         status.no_memory += counters.no_memory.get();
         status.unwanted += counters.unwanted.get();
         status.checksums_filled += counters.checksums_filled.get();
+        status.to_be_cut += counters.to_be_cut.get();
         status.idle_wakes += counters.idle_wakes.get();
         if (const std::uint64_t broken = counters.broken.get(); broken != 0) {
             status.violation = static_cast<Violation>(broken);

@@ -55,6 +55,7 @@ struct NetbackStatus {
     std::uint64_t no_memory = 0;
     std::uint64_t unwanted = 0;
     std::uint64_t checksums_filled = 0;
+    std::uint64_t to_be_cut = 0;
     std::uint64_t idle_wakes = 0;
     xen::netback::Violation violation = xen::netback::Violation::none;
 };

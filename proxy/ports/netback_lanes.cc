@@ -12,6 +12,7 @@
 
 #include "proxy/crash_point.hh"
 #include "proxy/packet.hh"
+#include "proxy/ports/segmentation.hh"
 #include "wire/checksum.hh"
 #include "wire/frame.hh"
 
@@ -31,7 +32,7 @@ constexpr unsigned idle_wakes_max = 64;
 constexpr unsigned copies_per_piece_max = 3;
 
 void fill_in_checksum(rte_mbuf* packet, LaneCounters& counters) {
-    if (packet->nb_segs != 1) return;  // to be segmented: who cuts it sums it
+    if (packet->nb_segs != 1) return;  // nothing that a service answers
     wire::Frame frame;
     if (wire::parse_frame(bytes_of(packet), frame) != wire::DropReason::none) return;
     wire::write_l4_checksum(mutable_bytes_of(packet), frame);
@@ -41,8 +42,9 @@ void fill_in_checksum(rte_mbuf* packet, LaneCounters& counters) {
 }  // namespace
 
 void LaneCounters::clear() {
-    for (Count* count : {&frames_in, &frames_out, &no_room, &refused_grants, &failed_copies,
-                         &no_memory, &unwanted, &checksums_filled, &idle_wakes, &broken}) {
+    for (Count* count :
+         {&frames_in, &frames_out, &no_room, &refused_grants, &failed_copies, &no_memory, &unwanted,
+          &checksums_filled, &to_be_cut, &idle_wakes, &broken}) {
         count->set(0);
     }
 }
@@ -240,7 +242,12 @@ void NetbackLanes::settle_arriving(Lane& lane, LaneCounters& counters) {
             good = arrived(arriving.first_segment, arriving.segments_count, counters) &&
                    arriving.whole;
             if (good) {
-                if (frame.checksum_blank) fill_in_checksum(arriving.packet, counters);
+                // Who cuts a packet sums it.
+                const bool to_be_cut = mark_to_be_cut(arriving.packet, frame.segmentation);
+                counters.to_be_cut.add(to_be_cut ? 1 : 0);
+                if (frame.checksum_blank && !to_be_cut) {
+                    fill_in_checksum(arriving.packet, counters);
+                }
                 lane.arrived[lane.arrived_count++] = arriving.packet;
             } else {
                 rte_pktmbuf_free(arriving.packet);
@@ -305,7 +312,7 @@ std::uint16_t NetbackLanes::send(unsigned index, rte_mbuf** packets, std::uint16
             commit();
         }
         Leaving& leaving = lane->leaving[lane->leaving_count];
-        const auto room = queue.rx.take(packet->pkt_len, {}, leaving.frame);
+        const auto room = queue.rx.take(packet->pkt_len, segmentation_of(packet), leaving.frame);
         if (room == xen::netback::Room::never) {
             counters.unwanted.add(1);
             rte_pktmbuf_free(packet);

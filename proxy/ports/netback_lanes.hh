@@ -5,8 +5,9 @@
 // Where a copy fails, that frame is lost and its guest answered so; the others go on. A guest that
 // breaks the protocol has its ring left alone, and is told on: LaneCounters.
 //
-// Known limits: a frame that a guest left to be segmented (TCP) stays one chain; nobody negotiates
-// that before TCP is spliced.
+// Frames that a guest left to be cut (TCP) are marked as DPDK has it, and go to another guest as
+// they are: segmentation.hh. Known limit: pools reckon with a packet for each frame, and a frame of
+// 64 KiB is a chain of thirty-two; who offers segmentation sizes a pool for it.
 #pragma once
 
 #include <array>
@@ -40,6 +41,7 @@ struct LaneCounters {
     Count no_memory;         // frames from it for which there was no packet
     Count unwanted;          // multicast it has not asked for, frames it cannot take
     Count checksums_filled;  // which the guest had left blank
+    Count to_be_cut;         // of frames_in, those longer than a frame on a wire (TCP)
     Count idle_wakes;        // notifications for nothing
     Count broken;            // xen::netback::Violation of a ring that is left alone
 

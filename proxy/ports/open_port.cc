@@ -295,7 +295,8 @@ tl::expected<OpenedPort, std::string> open_netback_port(const config::PortSpec& 
     xen::netback::DeviceOptions options;
     for (const auto& [key, value] : spec.options) {
         if (key == "type" && value == "vif") options.type = xen::netback::BackendType::vif;
-        if (key == "scatter-gather") options.scatter_gather = value == "on";
+        if (key == "scatter-gather") options.offer.scatter_gather = value == "on";
+        if (key == "segmentation") options.offer.segmentation = value == "on";
     }
     const auto lane = open_netback_lane(spec.what, options);
     if (!lane) return tl::unexpected(lane.error());

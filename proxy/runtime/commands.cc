@@ -310,6 +310,7 @@ static Json netback_json(unsigned lane) {
                  {"no_memory", status.no_memory},
                  {"unwanted", status.unwanted},
                  {"checksums_filled", status.checksums_filled},
+                 {"to_be_cut", status.to_be_cut},
                  {"idle_wakes", status.idle_wakes},
                  {"ring_requests", status.device.rings.requests},
                  {"ring_responses", status.device.rings.responses},

@@ -148,7 +148,7 @@ class Layering(Check):
     def test_only_proxy_says_rte(self):
         # and what tests or measures the proxy as a whole
         allowed = ("proxy/", "benchmarks/", "tests/appliance/", "tests/unit/proxy/", "tests/sim/",
-                   "tests/golden/pipeline/", "tests/stress/", "tests/fuzz/proxy/")
+                   "tests/golden/pipeline/", "tests/stress/", "tests/fuzz/proxy/", "tests/xen/")
         wrong = sorted({f"{name}: {match.group(0)}" for name in sources()
                         if not name.startswith(allowed)
                         for match in DPDK_NAMES.finditer(code_of(name))})

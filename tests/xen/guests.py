@@ -73,9 +73,9 @@ def backends():
     return found
 
 
-def network_text(addresses=ADDRESSES, mac=MAC):
+def network_text(addresses=ADDRESSES, mac=MAC, gateways=GATEWAYS):
     lines = [f"mac {mac}", *(f"address {address}" for address in addresses),
-             f"gateway {GATEWAYS[0]}", f"gateway6 {GATEWAYS[1]}"]
+             f"gateway {gateways[0]}", f"gateway6 {gateways[1]}"]
     return "\n".join(lines) + "\n"
 
 
@@ -95,6 +95,8 @@ class Guest:
     """A domain; `files` are {path in the guest: bytes} besides what the network needs. With
     `addresses` it has a network device whose backend is of our kind, and is created paused."""
 
+    mac, gateways = MAC, GATEWAYS
+
     def __init__(self, image, name=None, addresses=(), files=None, kind="pv", memory_mb=None,
                  start=True):
         self.image = manifest(image)
@@ -102,7 +104,7 @@ class Guest:
         self.name = name or f"lab-{self.uuid[:8]}"
         handed_in = dict(files or {})
         if addresses:
-            handed_in["/etc/quorate/network"] = network_text(addresses).encode()
+            handed_in["/etc/quorate/network"] = network_text(addresses, self.mac, self.gateways).encode()
         with tempfile.TemporaryDirectory(dir="/run") as directory:
             ramdisk = pathlib.Path(directory, "ramdisk")
             data = pathlib.Path(self.image["ramdisk"]).read_bytes()
@@ -134,7 +136,7 @@ class Guest:
         """Both ends' nodes, as xen/domain writes them, before the domain runs."""
         back = f"/local/domain/0/backend/quorate/{self.domid}/0"
         front = f"/local/domain/{self.domid}/device/vif/0"
-        shared = {"state": 1, "handle": 0, "mac": MAC}
+        shared = {"state": 1, "handle": 0, "mac": self.mac}
         nodes = {back: {**shared, "frontend": front, "frontend-id": self.domid, "online": 1,
                         "uuid": self.uuid, "incarnation": 1},
                  front: {**shared, "backend": back, "backend-id": 0}}

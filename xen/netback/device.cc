@@ -99,7 +99,7 @@ store::Result<void> Device::offer(store::Store& store) {
     const store::Permissions readable{
         domain_0, store::Access::none, {{settings_.domain, store::Access::read}}};
     std::vector<store::Node> nodes;
-    for (const auto& [key, value] : backend_keys(settings_.queues, settings_.scatter_gather)) {
+    for (const auto& [key, value] : backend_keys(settings_.queues, settings_.offer)) {
         nodes.push_back({settings_.backend + "/" + key, value, readable});
     }
     return store.write(nodes);

@@ -40,8 +40,8 @@ struct DeviceSettings {
     std::string backend;   // directory in xenstore
     std::string frontend;  // the same
     std::filesystem::path shadow_file;
-    unsigned queues = 1;          // offered: one for each worker
-    bool scatter_gather = false;  // offered; taken from a frontend all the same
+    unsigned queues = 1;  // offered: one for each worker
+    Offer offer;
 };
 
 class Device {

@@ -69,13 +69,12 @@ QueueKeys read_queue(Numbers& numbers, const ReadKey& read, const std::string& d
 
 }  // namespace
 
-std::vector<std::pair<std::string, std::string>> backend_keys(unsigned queues,
-                                                              bool scatter_gather) {
+std::vector<std::pair<std::string, std::string>> backend_keys(unsigned queues, const Offer& offer) {
+    const std::string segmentation = offer.segmentation ? "1" : "0";
     return {
-        {"feature-sg", scatter_gather ? "1" : "0"},
-        // A TCP segment to be cut is of no use before TCP is spliced.
-        {"feature-gso-tcpv4", "0"},
-        {"feature-gso-tcpv6", "0"},
+        {"feature-sg", offer.scatter_gather || offer.segmentation ? "1" : "0"},
+        {"feature-gso-tcpv4", segmentation},
+        {"feature-gso-tcpv6", segmentation},
         {"feature-ipv6-csum-offload", "1"},
         {"feature-rx-copy", "1"},
         {"feature-rx-flip", "0"},

@@ -31,8 +31,19 @@ struct FrontendKeys {
     bool multicast_control = false;  // multicast goes to it only where it asked for the address
 };
 
+// What a frontend may make use of, besides what every one may. It is taken from a frontend all the
+// same that uses it without having been offered it: rings outlive the backend that made the offer.
+struct Offer {
+    // A guest's frame may lie in several pages, each a copy of its own. Without it the guest puts
+    // small pieces together, which costs it less than the copies cost us.
+    bool scatter_gather = false;
+    // TCP segments longer than a frame, to be cut by whoever puts them on a wire. Takes
+    // scatter-gather along.
+    bool segmentation = false;
+};
+
 // Key and value, relative to the backend's directory.
-std::vector<std::pair<std::string, std::string>> backend_keys(unsigned queues, bool scatter_gather);
+std::vector<std::pair<std::string, std::string>> backend_keys(unsigned queues, const Offer& offer);
 
 // `read`: a key relative to the frontend's directory; nothing where there is none. The error names
 // the key.

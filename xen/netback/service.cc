@@ -183,7 +183,7 @@ void Service::find(const std::string& name, Served& served) {
         settings.frontend = home_of(*domain) + "/device/vif/0";
         settings.shadow_file = shadow_file(name);
         settings.queues = static_cast<unsigned>(served.slots.size());
-        settings.scatter_gather = served.options.scatter_gather;
+        settings.offer = served.options.offer;
         auto device = Device::open(settings, *hypervisor_, served.slots, settings_.wake);
         const std::lock_guard lock(mutex_);
         if (!device) {

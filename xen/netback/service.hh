@@ -23,9 +23,7 @@ enum class BackendType : std::uint8_t { quorate, vif };
 
 struct DeviceOptions {
     BackendType type = BackendType::quorate;
-    // A guest's frame may lie in several pages, each a copy of its own. Without it the guest puts
-    // small pieces together, which costs it less than the copies cost us.
-    bool scatter_gather = false;
+    Offer offer;
 };
 
 struct DeviceStatus {

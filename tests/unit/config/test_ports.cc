@@ -15,7 +15,7 @@ TEST(Port, TextAndParseAreEachOthersInverse) {
          {"veth:qc0", "af_xdp:eth0", "tap:t0", "memif:/run/m.sock", "memif:/m,id=3,role=client",
           "ring:r-1_x", "pcap:in.pcap", "pcap:in.pcap,out.pcap", "pci:0000:01:00.0", "pci:01:00.7",
           "pci:0000:01:00.0,rx=1,tx=2", "netback:web-1.a+b",
-          "netback:d,type=vif,scatter-gather=on"}) {
+          "netback:d,type=vif,scatter-gather=on,segmentation=on"}) {
         const auto port = parse_port(text);
         ASSERT_TRUE(port.has_value()) << text << ": " << port.error().what;
         EXPECT_EQ(port->text(), text);
@@ -70,6 +70,7 @@ TEST(Port, NonsenseIsRefusedWithAFix) {
                              "netback:d,type=other",
                              "netback:d,scatter-gather",
                              "netback:d,scatter-gather=1",
+                             "netback:d,segmentation=yes",
                              "netback:d,mtu=9000",
                              "ring:r\n"}) {
         const auto port = parse_port(text);

@@ -13,6 +13,7 @@
 #include "proxy/ports/pools.hh"
 #include "tests/unit/proxy/port_fixture.hh"
 #include "tests/unit/xen/netback/frontend.hh"
+#include "wire/write.hh"
 
 namespace proxy {
 namespace {
@@ -32,6 +33,8 @@ struct CountedChannels final : xen::netback::EventChannels {
     bool pending = false;
 };
 
+constexpr unsigned to_be_cut_bytes = 6'000;
+
 // Slots live as long as the lanes.
 using Slots = std::array<xen::netback::QueueSlot, 4>;
 
@@ -40,7 +43,7 @@ struct Guest {
     Guest(NetbackLanes& its_lanes, Slots& slots, unsigned number, tests::Grants& pages)
         : lanes(its_lanes), grants(pages), slot(slots[number]) {
         queue.tx.begin(tx.page(), &tx_shadow);
-        queue.rx.begin(rx.page(), &rx_shadow, {.scatter_gather = true});
+        queue.rx.begin(rx.page(), &rx_shadow, {.scatter_gather = true, .segmentation_v4 = true});
         queue.channels = &channels;
         queue.domain = {static_cast<std::uint16_t>(number + 1)};
         slot.offer(&queue);
@@ -62,6 +65,19 @@ struct Guest {
         tx.put(tests::tx_request(grant, offset, length, 0, fill));
         tx.publish();
         return grant;
+    }
+    // One of two pages that is to be cut: `head`, then bytes of `fill` to the end.
+    void send_to_be_cut(wire::Bytes head, unsigned fill, const netif_extra_info& how) {
+        const std::array<grant_ref_t, 2> pages{grants.grant(), grants.grant()};
+        for (const grant_ref_t page : pages) {
+            std::memset(grants.bytes(page), static_cast<int>(fill), 4096);
+        }
+        std::memcpy(grants.bytes(pages[0]), head.data(), head.size());
+        tx.put(tests::tx_request(pages[0], 0, to_be_cut_bytes,
+                                 NETTXF_more_data | NETTXF_extra_info | NETTXF_csum_blank));
+        tx.put_extra(how);
+        tx.put(tests::tx_request(pages[1], 0, to_be_cut_bytes - 4096));
+        tx.publish();
     }
     grant_ref_t post() {
         const grant_ref_t grant = grants.grant();
@@ -169,6 +185,71 @@ TEST_F(Lanes, AFrameOfManyPiecesBecomesAChain) {
     EXPECT_EQ(whole[4096], std::byte(2));
     EXPECT_EQ(whole[3 * 4096 - 1], std::byte(3));
     rte_pktmbuf_free(got[0]);
+}
+
+// The headers of a TCP segment over IPv4, as far as they matter here.
+std::array<std::byte, 54> tcp_head(std::uint8_t protocol = wire::protocol_tcp,
+                                   std::uint8_t data_offset = 5) {
+    std::array<std::byte, 54> head{};
+    wire::write_link_header(head, {}, wire::ether_type_ipv4);
+    wire::write_ipv4_header(wire::MutableBytes(head).subspan(14), wire::IpAddress::v4(0x0a000001),
+                            wire::IpAddress::v4(0x0a000002), protocol, to_be_cut_bytes - 34, 0);
+    head[46] = std::byte(data_offset << 4);
+    return head;
+}
+
+TEST_F(Lanes, ASegmentToBeCutGoesFromGuestToGuestAsItIs) {
+    Guest from(*lanes_, slots_, 0, grants_);
+    Guest to(*lanes_, slots_, 1, grants_);
+    const auto head = tcp_head();
+    from.send_to_be_cut(head, 0x44, tests::segmentation_extra(1448));
+    lanes_->exchange();
+    auto got = receive(0);
+    ASSERT_EQ(got.size(), 1u);
+    rte_mbuf* packet = got[0];
+    // As DPDK's devices and librte_gso want it.
+    EXPECT_EQ(packet->ol_flags & (RTE_MBUF_F_TX_TCP_SEG | RTE_MBUF_F_TX_IPV4),
+              RTE_MBUF_F_TX_TCP_SEG | RTE_MBUF_F_TX_IPV4);
+    EXPECT_EQ(packet->tso_segsz, 1448);
+    EXPECT_EQ(packet->l2_len + packet->l3_len + packet->l4_len, 54);
+    EXPECT_EQ(packet->pkt_len, to_be_cut_bytes);
+    EXPECT_EQ(lanes_->counters(0).to_be_cut.get(), 1u);
+    EXPECT_EQ(lanes_->counters(0).checksums_filled.get(), 0u) << "who cuts it sums it";
+
+    const std::array<grant_ref_t, 3> pages{to.post(), to.post(), to.post()};
+    ASSERT_EQ(lanes_->send(1, &packet, 1), 1);
+    lanes_->exchange();
+    const auto first = to.rx.entry(0).rsp;
+    EXPECT_EQ(first.status, 4096);
+    EXPECT_NE(first.flags & NETRXF_extra_info, 0);
+    netif_extra_info how;
+    std::memcpy(&how, &to.rx.entry(1), sizeof how);
+    EXPECT_EQ(how.u.gso.size, 1448);
+    EXPECT_EQ(to.rx.entry(2).rsp.status, to_be_cut_bytes - 4096);
+    EXPECT_EQ(std::memcmp(grants_.bytes(pages[0]), head.data(), head.size()), 0);
+    EXPECT_EQ(grants_.bytes(pages[2])[to_be_cut_bytes - 4096 - 1], std::byte{0x44});
+}
+
+// What a guest says of its frame counts only where the frame is that.
+TEST_F(Lanes, AWordOnSegmentationThatTheFrameBeliesIsNothing) {
+    Guest guest(*lanes_, slots_, 0, grants_);
+    netif_extra_info as_ipv6 = tests::segmentation_extra(1428);
+    as_ipv6.u.gso.type = XEN_NETIF_GSO_TYPE_TCPV6;
+    guest.send_to_be_cut(tcp_head(wire::protocol_udp), 0, tests::segmentation_extra(1448));
+    guest.send_to_be_cut(tcp_head(wire::protocol_tcp, 4), 0, tests::segmentation_extra(1448));
+    guest.send_to_be_cut(tcp_head(), 0, as_ipv6);
+    auto options = tcp_head();
+    options[14] = std::byte{0x46};
+    guest.send_to_be_cut(options, 0, tests::segmentation_extra(1448));
+    lanes_->exchange();
+    const auto got = receive(0);
+    EXPECT_EQ(got.size(), 4u);
+    for (rte_mbuf* one : got) {
+        EXPECT_EQ(one->ol_flags & RTE_MBUF_F_TX_TCP_SEG, 0u);
+        EXPECT_EQ(one->tso_segsz, 0);
+        rte_pktmbuf_free(one);
+    }
+    EXPECT_EQ(lanes_->counters(0).to_be_cut.get(), 0u);
 }
 
 TEST_F(Lanes, ARefusedGrantCostsItsFrameOnly) {

@@ -22,10 +22,10 @@ class DeviceTest : public testing::Test {
         open();
     }
 
-    void open(bool scatter_gather = false) {
-        device_ = std::move(*Device::open({guest_.domain, guest_.backend, guest_.frontend,
-                                           directory_ / "shadow", 1, scatter_gather},
-                                          hypervisor_, {&slot_, 1}, [this] { ++woken_; }));
+    void open(const Offer& offer = {}) {
+        device_ = std::move(*Device::open(
+            {guest_.domain, guest_.backend, guest_.frontend, directory_ / "shadow", 1, offer},
+            hypervisor_, {&slot_, 1}, [this] { ++woken_; }));
     }
     void write(const std::string& path, const std::string& value) {
         ASSERT_TRUE(store_.write(path, value));
@@ -65,9 +65,19 @@ TEST_F(DeviceTest, OffersWhatItCanDoAndWaits) {
 }
 
 TEST_F(DeviceTest, OffersSeveralPagesAFrameWhereItIsTold) {
-    open(true);
+    open({.scatter_gather = true});
     look();
     EXPECT_EQ(*store_.read(guest_.backend + "/feature-sg"), "1");
+    EXPECT_EQ(*store_.read(guest_.backend + "/feature-gso-tcpv4"), "0");
+    EXPECT_EQ(*store_.read(guest_.backend + "/feature-gso-tcpv6"), "0");
+}
+
+TEST_F(DeviceTest, OffersSegmentationWhereItIsTold) {
+    open({.segmentation = true});
+    look();
+    EXPECT_EQ(*store_.read(guest_.backend + "/feature-sg"), "1") << "a segment has several pages";
+    EXPECT_EQ(*store_.read(guest_.backend + "/feature-gso-tcpv4"), "1");
+    EXPECT_EQ(*store_.read(guest_.backend + "/feature-gso-tcpv6"), "1");
 }
 
 TEST_F(DeviceTest, ConnectsAndPassesFrames) {

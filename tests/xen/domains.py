@@ -22,7 +22,7 @@ from guests import run
 
 QUORATE = harness.BUILD / "tools" / "quorate" / "quorate"
 APPLIANCE = "domtest"
-BOOT_SECONDS = 90  # on an emulated machine that others use, too
+BOOT_SECONDS = 180  # on an emulated machine that others use, too
 BACKENDS = "/local/domain/0/backend/quorate"
 
 # What `order` says in its data part of xenstore, the guest does.
@@ -143,8 +143,13 @@ class Replicas:
             raise AssertionError(f"{words}: {done.returncode}: {done.stderr}")
         said = json.loads(done.stdout)
         if ok is not None and (done.returncode == 0) != ok:
-            raise AssertionError(f"{words}: {done.returncode}: {done.stdout}{done.stderr}")
+            raise AssertionError(f"{words}: {done.returncode}: {done.stdout}{done.stderr}{self.last_words()}")
         return said
+
+    def last_words(self):
+        """Of the consoles, where a start failed."""
+        return "".join(f"\n--- {file.name}\n{file.read_text(errors='replace')[-800:]}"
+                       for file in sorted(self.records.glob("*.log")))
 
     def seat(self, name):
         """What `list` says of one replica."""

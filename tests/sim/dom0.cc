@@ -302,8 +302,8 @@ void Dom0::end_process() {
             std::memcpy(rings->tx.page(), place.instant->tx.data(), place.instant->tx.size());
             std::memcpy(rings->rx.page(), place.instant->rx.data(), place.instant->rx.size());
             if (adoption_ == Adoption::from_rings) {
-                shadow.rings[0].tx.taken = rings->tx.shared().rsp_prod;
-                shadow.rings[0].rx.taken = rings->rx.shared().rsp_prod;
+                shadow.rings[0].tx.kept = rings->tx.shared().rsp_prod;
+                shadow.rings[0].rx.kept = rings->rx.shared().rsp_prod;
             }
         }
         // What it told the backend went to the dead.

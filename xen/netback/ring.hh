@@ -51,10 +51,12 @@ static_assert(ring_entries<TxRing> == 256 && ring_entries<RxRing> == 256);
 // writer: the worker that has the queue; reader: its process's successor.
 template <class Ring>
 struct RingShadow {
-    Index taken;       // requests below are taken, and are in `requests` until answered
+    // Requests below are in `requests` until answered. Never less than what any process took: the
+    // slot of one that a predecessor took may hold half an answer.
+    Index kept;
     Index publishing;  // what the response producer in the shared page is about to be, or is
     Index published;   // what it surely was
-    std::uint32_t reserved;
+    Index taken;       // of those kept, what this process has taken; the rest is owed nothing
     std::array<typename Ring::Request, ring_entries<Ring>> requests;
 };
 static_assert(std::is_trivially_copyable_v<RingShadow<TxRing>>);
@@ -72,7 +74,7 @@ class BackRing {
         shadow_ = shadow;
         *shadow_ = {};
         next_ = answered_ = fetched_ = load(&Ring::Shared::rsp_prod);
-        shadow_->taken = shadow_->publishing = shadow_->published = next_;
+        shadow_->kept = shadow_->taken = shadow_->publishing = shadow_->published = next_;
     }
 
     // A ring that another process of ours used, with what it left. The frontend could have written
@@ -81,14 +83,14 @@ class BackRing {
         page_ = static_cast<std::byte*>(page);
         shadow_ = shadow;
         const Index published = load(&Ring::Shared::rsp_prod);
-        const Index taken = of_shadow(shadow_->taken).load(std::memory_order_acquire);
+        const Index kept = of_shadow(shadow_->kept).load(std::memory_order_acquire);
         if (published != shadow_->published && published != shadow_->publishing) {
             return Violation::ring_state_changed;
         }
-        if (taken - published > entries) return Violation::ring_state_changed;
-        shadow_->published = shadow_->publishing = published;
+        if (kept - published > entries) return Violation::ring_state_changed;
+        shadow_->published = shadow_->publishing = shadow_->taken = published;
         next_ = answered_ = published;
-        fetched_ = taken;
+        fetched_ = kept;
         return Violation::none;
     }
 
@@ -114,6 +116,9 @@ class BackRing {
     // Takes the next `count` of those that were peeked at.
     void take(Index count) {
         next_ += count;
+        if (static_cast<std::int32_t>(next_ - shadow_->kept) > 0) {
+            of_shadow(shadow_->kept).store(next_, std::memory_order_release);
+        }
         of_shadow(shadow_->taken).store(next_, std::memory_order_release);
     }
 

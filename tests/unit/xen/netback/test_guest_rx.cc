@@ -151,6 +151,43 @@ TEST_F(GuestRxTest, ASuccessorKnowsThePagesThatWereNotPublished) {
     EXPECT_EQ(responses[2].status, 90);
 }
 
+// Killed once more, before the second of two such pages was taken again: its grant is nowhere but
+// in the shadow.
+TEST_F(GuestRxTest, ASuccessorsSuccessorKnowsThemToo) {
+    begin();
+    post(3);
+    for (unsigned i = 0; i < 2; ++i) {
+        ASSERT_EQ(rx_.take(60, {}, frame_), Room::taken);
+        rx_.answer(frame_, true, false);
+    }
+    GuestRx successor;
+    ASSERT_EQ(successor.adopt(front_.page(), &shadow_, {}), Violation::none);
+    ASSERT_EQ(successor.take(70, {}, frame_), Room::taken);
+    successor.answer(frame_, true, false);
+    successor.publish();
+
+    GuestRx last;
+    ASSERT_EQ(last.adopt(front_.page(), &shadow_, {}), Violation::none);
+    for (const grant_ref_t grant : {101u, 102u}) {
+        ASSERT_EQ(last.take(80, {}, frame_), Room::taken);
+        EXPECT_EQ(frame_.pieces[0].grant, grant);
+        last.answer(frame_, true, false);
+    }
+    last.publish();
+    EXPECT_EQ(front_.responses().size(), 3u);
+}
+
+// Pages that a predecessor took are not owed to the guest by who has not taken them again.
+TEST_F(GuestRxTest, ASuccessorOwesNothingForWhatItHasNotTaken) {
+    begin();
+    post(3);
+    ASSERT_EQ(rx_.take(60, {}, frame_), Room::taken);
+    EXPECT_EQ(shadow_.taken - shadow_.published, 1u);
+    GuestRx successor;
+    ASSERT_EQ(successor.adopt(front_.page(), &shadow_, {}), Violation::none);
+    EXPECT_EQ(shadow_.taken - shadow_.published, 0u);
+}
+
 TEST(CopyBatch, OneRunForAllAndEachGrantByItself) {
     tests::Grants guest;
     const grant_ref_t good = guest.grant();

@@ -32,7 +32,7 @@ constexpr unsigned idle_wakes_max = 64;
 constexpr unsigned copies_per_piece_max = 3;
 
 void fill_in_checksum(rte_mbuf* packet, LaneCounters& counters) {
-    if (packet->nb_segs != 1) return;  // nothing that a service answers
+    if (packet->nb_segs != 1) return;  // a chain, which the pipeline refuses
     wire::Frame frame;
     if (wire::parse_frame(bytes_of(packet), frame) != wire::DropReason::none) return;
     wire::write_l4_checksum(mutable_bytes_of(packet), frame);
@@ -242,10 +242,9 @@ void NetbackLanes::settle_arriving(Lane& lane, LaneCounters& counters) {
             good = arrived(arriving.first_segment, arriving.segments_count, counters) &&
                    arriving.whole;
             if (good) {
-                // Who cuts a packet sums it.
-                const bool to_be_cut = mark_to_be_cut(arriving.packet, frame.segmentation);
-                counters.to_be_cut.add(to_be_cut ? 1 : 0);
-                if (frame.checksum_blank && !to_be_cut) {
+                if (mark_to_be_cut(arriving.packet, frame.segmentation)) {
+                    counters.to_be_cut.add(1);  // who cuts it sums it
+                } else if (frame.checksum_blank) {
                     fill_in_checksum(arriving.packet, counters);
                 }
                 lane.arrived[lane.arrived_count++] = arriving.packet;
